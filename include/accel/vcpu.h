@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vCPUs: one thread each, the run loop, pause and state.
+ *
+ * Threads: vcpus_* by the main thread or a migration thread, one at a time
+ * (VM_RANK_RUN_STATE is held); the exit handlers run on the vCPU's thread.
+ */
+#ifndef VM_ACCEL_VCPU_H
+#define VM_ACCEL_VCPU_H
+
+#include "accel/kvm.h"
+
+typedef struct Vcpus Vcpus;
+
+/* What a vCPU does with an exit that it cannot handle by itself. */
+typedef struct VcpuCallbacks {
+    /* Triple fault or KVM_EXIT_SHUTDOWN: QEMU resets. Any vCPU thread; asks
+     * only, does not wait. */
+    void (*reset_requested)(void *opaque);
+    /* KVM_RUN failed or an exit makes no sense: the VM must stop. */
+    void (*internal_error)(void *opaque, unsigned cpu, const char *text);
+} VcpuCallbacks;
+
+/*
+ * Makes count vCPUs, stopped. model is QEMU's -cpu text: "host", "max",
+ * "qemu64", "EPYC"..., with ",+flag,-flag" and ",flag=on|off"; an unknown
+ * model or flag is refused by name.
+ */
+Vcpus *vcpus_new(KvmVm *kvm, AddressSpace *memory, AddressSpace *ports,
+                 unsigned count, const char *model, const VcpuCallbacks *cb,
+                 void *opaque, GError **errp);
+void vcpus_free(Vcpus *vcpus); /* stops and joins */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vcpus, vcpus_free)
+
+/* Initial registers of the boot CPU, set by the board's loader. All others
+ * wait for SIPI. */
+typedef struct VcpuBootState {
+    bool long_mode;     /* bzImage: 64-bit entry with the page tables at
+                         * cr3; PVH: 32-bit flat protected mode */
+    uint64_t rip, rsp, rbx, rsi;
+    uint64_t cr3;
+    uint64_t gdt_base;
+    uint16_t gdt_limit;
+    uint16_t code_selector, data_selector;
+} VcpuBootState;
+
+/* Power-on state for all, then boot for CPU 0. vCPUs must be paused. */
+bool vcpus_reset(Vcpus *vcpus, const VcpuBootState *boot, GError **errp);
+
+/* Returns when every vCPU has left the guest. Idempotent. A vCPU that sleeps
+ * in a page fault is interrupted (it faults again when it goes on). */
+void vcpus_pause(Vcpus *vcpus);
+void vcpus_resume(Vcpus *vcpus);
+bool vcpus_are_paused(const Vcpus *vcpus);
+
+unsigned vcpus_count(const Vcpus *vcpus);
+int vcpus_thread_id(const Vcpus *vcpus, unsigned cpu);
+
+/* State of one vCPU for migration; it reads from and writes to the kernel in
+ * pre_save and post_load. vCPUs must be paused. */
+extern const VMStateDescription vcpu_vmstate;
+void *vcpus_state(Vcpus *vcpus, unsigned cpu); /* opaque of vcpu_vmstate */
+
+/* throttle for convergence comes later; kvmclock_ctrl on resume is inside. */
+
+#endif

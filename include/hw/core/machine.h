@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine: what devices find when they are created.
+ *
+ * Built by hw/i386 (the board) from a MachineConfig; devices get a pointer
+ * to it. Threads: built and freed on the main thread; the fields are
+ * immutable afterwards.
+ */
+#ifndef VM_HW_CORE_MACHINE_H
+#define VM_HW_CORE_MACHINE_H
+
+#include <glib.h>
+
+#include "hw/core/device.h"
+#include "memory/address-space.h"
+
+typedef struct PciBus PciBus;
+typedef struct InterruptOps InterruptOps;
+
+/*
+ * How interrupts reach the vCPUs; KVM's in-kernel chips in the product, a
+ * recorder in device tests. Any thread, any lock held up to VM_RANK_IRQ.
+ */
+struct InterruptOps {
+    /* gsi 0-23: pins of the I/O APIC (and of the two 8259 for 0-15). */
+    void (*set_line)(void *opaque, unsigned gsi, bool level);
+    void (*send_msi)(void *opaque, uint64_t address, uint32_t data);
+    /*
+     * Signals fd whenever the guest writes len bytes (1, 2, 4; 0: any length)
+     * to addr of the memory space (value matched if match), without an exit.
+     * Returns -errno; -ENOTSUP makes the device take the exit instead.
+     */
+    int (*ioeventfd_add)(void *opaque, uint64_t addr, unsigned len, int fd);
+    void (*ioeventfd_del)(void *opaque, uint64_t addr, unsigned len, int fd);
+};
+
+/* Things that a device asks of the VM as a whole; any thread, any lock. */
+typedef struct MachineRequests {
+    void (*shutdown)(void *opaque);         /* guest powered off */
+    void (*reset)(void *opaque);            /* guest asked for a reset */
+    void (*debug_exit)(void *opaque, int status); /* isa-debug-exit */
+} MachineRequests;
+
+struct Machine {
+    AddressSpace *memory;
+    AddressSpace *ports;
+    RamBlock *ram;
+    const InterruptOps *interrupts;
+    void *interrupts_opaque;
+    const MachineRequests *requests;
+    void *requests_opaque;
+    PciBus *pci;            /* root bus */
+    GMainContext *io_context; /* the I/O thread's: ring kicks, block
+                               * completions, net packets */
+    GPtrArray *devices;     /* of Device *, in order of creation */
+};
+
+/* Interrupt line with several sources: the level is the OR of all. */
+typedef struct IrqLine IrqLine;
+IrqLine *irq_line_get(Machine *machine, unsigned gsi); /* shared, counted */
+/* source: a small number given by irq_line_add_source(). */
+unsigned irq_line_add_source(IrqLine *line);
+void irq_line_set(IrqLine *line, unsigned source, bool level);
+
+void machine_init(Machine *machine);
+void machine_done(Machine *machine); /* frees devices in reverse order */
+void machine_reset(Machine *machine);
+void machine_quiesce(Machine *machine);
+void machine_resume(Machine *machine);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where the chunks of guest RAM live: how migration asks and tells.
+ *
+ * A chunk is chunk_pages consecutive pages of the block (the last one may be
+ * shorter). At the source, migration asks where each chunk is and how hot,
+ * and exports its content without changing where it lives. At the
+ * destination it imports each chunk straight to its place.
+ *
+ * Filled by vmemdirect/ for a paged VM and by ram_plain_placement() for one
+ * that keeps all of its RAM resident; migration knows neither.
+ *
+ * Threads: each function says. Errors: -errno. Lifetime: the ops outlive the
+ * migration.
+ */
+#ifndef VM_MEMORY_PLACEMENT_H
+#define VM_MEMORY_PLACEMENT_H
+
+#include "memory/ram.h"
+
+#define RAM_CHUNK_PAGES_MAX 512u
+#define RAM_CHUNK_LONGS (RAM_CHUNK_PAGES_MAX / 64u)
+
+typedef uint32_t ChunkNo;
+
+typedef enum RamPlace {
+    RAM_PLACE_ZERO, /* never written, or all zero */
+    RAM_PLACE_RAM,
+    RAM_PLACE_SWAP,
+    RAM_PLACE__COUNT
+} RamPlace;
+const char *ram_place_to_string(RamPlace place);
+
+typedef struct RamChunkInfo {
+    RamPlace place; /* a hint: it may have changed when it is returned */
+    uint8_t key;    /* 255 hottest .. 0 never touched */
+} RamChunkInfo;
+
+/*
+ * One export. The caller fills the first group and owns the struct and buf
+ * until done() has been called; after done() the second group is valid, and
+ * the caller calls export_end() when it has sent the pages.
+ */
+typedef struct RamExport RamExport;
+struct RamExport {
+    ChunkNo chunk;
+    /* Pages wanted, bit i = page i of the chunk; all pages of the chunk for
+     * a first pass. */
+    unsigned long want[RAM_CHUNK_LONGS];
+    void *buf; /* chunk_pages * RAM_PAGE_BYTES, page aligned */
+    /* Called once, by any thread, possibly before export_start() returns;
+     * may not block, nor touch guest RAM. */
+    void (*done)(RamExport *e);
+    void *opaque;
+
+    int result; /* 0; -EIO: unreadable */
+    /* Of the wanted pages: those known to be zero (no bytes anywhere), and
+     * those to be read at buf + i * RAM_PAGE_BYTES. The others are read at
+     * the guest's own address, where they stay pinned until export_end(). */
+    unsigned long zero[RAM_CHUNK_LONGS];
+    unsigned long in_buf[RAM_CHUNK_LONGS];
+    bool pinned; /* private */
+};
+
+/*
+ * One import. begin lends buf (may sleep for a free frame); the caller puts
+ * page i at buf + i * RAM_PAGE_BYTES for each bit of pages, and commits.
+ */
+typedef struct RamImport RamImport;
+struct RamImport {
+    ChunkNo chunk;
+    RamPlace place; /* RAM or SWAP, a wish: RAM may become SWAP when the
+                     * budget is full. Ignored where the chunk already is. */
+    /* Pages with content in buf. */
+    unsigned long pages[RAM_CHUNK_LONGS];
+    /* Pages that become zero. Pages in neither map keep what they are. */
+    unsigned long zero[RAM_CHUNK_LONGS];
+    /* chunk_pages history bytes, or NULL. */
+    const uint8_t *history;
+    /* Called once after import_commit(), by any thread; may not block. The
+     * struct is the caller's again. result is 0 or -errno (-ENOSPC, -EIO). */
+    void (*done)(RamImport *im);
+    void *opaque;
+
+    void *buf; /* lent by import_begin() */
+    int result;
+    void *frame; /* private */
+};
+
+/* Counters of pages that moved between RAM and swap because somebody touched
+ * them or room was needed; what export and import carry is not in here. */
+typedef struct RamPagingCounters {
+    uint64_t pages_in;
+    uint64_t pages_out;
+} RamPagingCounters;
+
+typedef struct RamPlacementOps {
+    uint32_t (*chunk_pages)(void *opaque);
+    /* Pages that RAM may hold for chunks; UINT64_MAX: no limit. */
+    uint64_t (*budget_pages)(void *opaque);
+    void (*counters)(void *opaque, RamPagingCounters *ret);
+
+    /* Source. Any thread. info: one entry a chunk of the block. */
+    void (*chunk_infos)(void *opaque, RamChunkInfo *ret_infos);
+    void (*history)(void *opaque, ChunkNo chunk, uint8_t *ret_history);
+    /* Migration threads. At most RAM_EXPORTS_MAX may be under way. */
+    int (*export_start)(void *opaque, RamExport *e);
+    void (*export_end)(void *opaque, RamExport *e);
+    /* Between these two, pages that come back into the guest mapping do not
+     * show as dirty unless they are written. */
+    void (*tracking_start)(void *opaque);
+    void (*tracking_stop)(void *opaque);
+
+    /* Destination, vCPUs stopped. Migration threads. */
+    int (*import_begin)(void *opaque, RamImport *im);
+    void (*import_commit)(void *opaque, RamImport *im);
+    /* Gives a lent frame back without a commit (the stream broke). */
+    void (*import_abort)(void *opaque, RamImport *im);
+    /* A whole chunk that is zero; history may be NULL. Sleeps. */
+    int (*import_zero)(void *opaque, ChunkNo chunk, const uint8_t *history);
+} RamPlacementOps;
+
+#define RAM_EXPORTS_MAX 64u
+#define RAM_IMPORTS_MAX 64u
+
+typedef struct RamPlacement {
+    const RamPlacementOps *ops;
+    void *opaque;
+} RamPlacement;
+
+/*
+ * Placement of a block that is never paged: everything is RAM, no history;
+ * exports point at the guest's pages, imports copy into them. chunk_pages as
+ * given. Free with ram_plain_placement_free().
+ */
+RamPlacement *ram_plain_placement_new(RamBlock *rb, uint32_t chunk_pages);
+void ram_plain_placement_free(RamPlacement *p);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Live migration: control.
+ *
+ * One job at a time, outgoing or incoming. The job runs on its own threads;
+ * control calls return at once. The VM behind it is reached through
+ * MigrationVm, so that migration/ knows no devices and no vCPUs.
+ *
+ * Threads: control by the main thread. Events come on the main thread.
+ * Errors: GError.
+ */
+#ifndef VM_MIGRATION_MIGRATION_H
+#define VM_MIGRATION_MIGRATION_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memory/placement.h"
+#include "memory/ram.h"
+#include "migration/vmstate.h"
+
+typedef struct Migration Migration;
+
+typedef enum MigrationStatus {
+    MIGRATION_NONE,
+    MIGRATION_SETUP,
+    MIGRATION_ACTIVE,
+    MIGRATION_PRE_SWITCHOVER,
+    MIGRATION_DEVICE,
+    MIGRATION_COMPLETED,
+    MIGRATION_FAILED,
+    MIGRATION_CANCELLING,
+    MIGRATION_CANCELLED,
+    MIGRATION__COUNT
+} MigrationStatus;
+const char *migration_status_to_string(MigrationStatus status); /* QEMU's */
+
+/* One device's state: what vmstate saves and loads. */
+typedef struct MigrationDevice {
+    const VMStateDescription *vmsd;
+    uint32_t instance;
+    void *opaque;
+    struct VmMutex *lock; /* taken around save and load; or NULL */
+} MigrationDevice;
+
+/* The VM, as migration sees it. All functions are called on a migration
+ * thread unless they say otherwise, and may take locks up to
+ * VM_RANK_RUN_STATE. */
+typedef struct MigrationVm {
+    const char *machine;   /* "pc-q35-7.2": both sides must agree */
+    unsigned vcpus;
+    RamBlock *ram;
+    RamPlacement *placement;
+    /* Stops the VM for the switch-over: vCPUs paused, devices quiescent.
+     * *ret_was_running: it ran before. */
+    int (*stop)(void *opaque, bool *ret_was_running);
+    /* The source goes on (failure, cancel). */
+    void (*resume)(void *opaque);
+    /* The destination takes over; run: the source ran and -S is not given. */
+    int (*start)(void *opaque, bool run, GError **errp);
+    /* Gives up images (source) before the hand-over; takes them back. */
+    bool (*inactivate)(void *opaque, GError **errp);
+    bool (*activate)(void *opaque, GError **errp);
+    /* Devices to save or load, in order; g_array of MigrationDevice. Called
+     * once the VM is stopped (source) or built (destination). */
+    GArray *(*devices)(void *opaque);
+    /* Main thread: status changed (MIGRATION event). error: for FAILED. */
+    void (*status_changed)(void *opaque, MigrationStatus status,
+                           const char *error);
+    void *opaque;
+} MigrationVm;
+
+Migration *migration_new(const MigrationVm *vm); /* borrowed, outlives it */
+/* Cancels what runs and joins. */
+void migration_free(Migration *m);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Migration, migration_free)
+
+typedef struct MigrationParameters {
+    uint64_t max_bandwidth_bytes_per_s; /* 0: no limit. QEMU's default 128
+                                         * MiB/s is kept */
+    uint64_t downtime_limit_ms;         /* 300 */
+} MigrationParameters;
+void migration_get_parameters(const Migration *m, MigrationParameters *ret);
+bool migration_set_parameters(Migration *m, const MigrationParameters *p,
+                              GError **errp);
+
+/* "tcp:HOST:PORT", "unix:PATH"; others refused by name. */
+bool migration_start(Migration *m, const char *uri, GError **errp);
+bool migration_listen(Migration *m, const char *uri, GError **errp);
+/* Address listened on, with the real port; NULL when not listening. */
+const char *migration_listen_address(const Migration *m);
+void migration_cancel(Migration *m);
+
+typedef struct MigrationInfo {
+    MigrationStatus status;
+    bool incoming;
+    char error[256];
+    int64_t total_ms, setup_ms, downtime_ms, expected_downtime_ms;
+    uint64_t ram_total_bytes, ram_remaining_bytes, transferred_bytes;
+    uint64_t normal_pages, duplicate_pages; /* duplicate: zero pages */
+    uint64_t dirty_sync_count, dirty_pages_rate;
+    double mbps;
+    /* vmemdirect part: payload by what the plan said, and paging by touch
+     * while the job ran, at this side. */
+    uint64_t sent_ram_bytes, sent_swap_bytes, zero_bytes;
+    uint64_t from_swap_bytes; /* source: read from the swap file */
+    uint64_t pages_in, pages_out;
+    uint64_t destination_budget_bytes; /* as announced; UINT64_MAX none */
+    /* Parts of the downtime. */
+    int64_t stop_us, last_pass_us, device_us, handover_us;
+} MigrationInfo;
+void migration_query(Migration *m, MigrationInfo *ret);
+
+/* A reason why the VM cannot migrate now (NULL: none); shown to users and
+ * in query-migrate's blocked-reasons. */
+void migration_set_blocker(Migration *m, const char *reason);
+
+#endif

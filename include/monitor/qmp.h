@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QMP: commands, dispatch, events.
+ *
+ * One table of QmpCommand describes every command with its arguments and
+ * return members; the dispatcher checks the arguments against it, and
+ * query-qmp-schema and docs/qmp.md are checked against the same table.
+ *
+ * Threads: everything on the main thread, except qmp_event(), which any
+ * thread may call (it posts to the main thread, in order).
+ */
+#ifndef VM_MONITOR_QMP_H
+#define VM_MONITOR_QMP_H
+
+#include <glib.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+
+#include "chardev/chardev.h"
+
+typedef struct Monitor Monitor;         /* one QMP or HMP session */
+typedef struct MonitorServer MonitorServer; /* all of them */
+
+typedef enum QmpErrorClass {
+    QMP_ERROR_GENERIC,
+    QMP_ERROR_COMMAND_NOT_FOUND,
+    QMP_ERROR_DEVICE_NOT_FOUND,
+    QMP_ERROR_DEVICE_NOT_ACTIVE,
+} QmpErrorClass;
+/* Domain whose code is a QmpErrorClass; other domains are generic. */
+#define QMP_ERROR (qmp_error_quark())
+GQuark qmp_error_quark(void);
+
+typedef struct QmpArgument {
+    const char *name;
+    const char *type; /* "str", "int", "size", "bool", "number", "any",
+                       * an enum "a|b|c", or "object" */
+    bool optional;
+} QmpArgument;
+
+typedef struct QmpCommand {
+    const char *name;
+    const QmpArgument *arguments; /* ends with name == NULL; NULL: none */
+    /* Fills *ret_value (given to the caller; NULL stands for {}). args is
+     * checked against the table, and never NULL. */
+    bool (*run)(void *opaque, Monitor *mon, json_object *args,
+                json_object **ret_value, GError **errp);
+    const char *help;
+} QmpCommand;
+
+MonitorServer *monitor_server_new(void);
+void monitor_server_free(MonitorServer *server);
+/* Tables are borrowed for ever. */
+void monitor_server_add_commands(MonitorServer *server,
+                                 const QmpCommand *table, void *opaque);
+/* A session on the chardev (takes its front end). */
+bool monitor_server_add_qmp(MonitorServer *server, Chardev *chr, bool pretty,
+                            GError **errp);
+bool monitor_server_add_hmp(MonitorServer *server, Chardev *chr,
+                            GError **errp);
+/* Consumes data (may be NULL). The timestamp is taken now. */
+void qmp_event(MonitorServer *server, const char *name,
+               json_object *take_data);
+/* Runs a command from inside (HMP, tests). */
+bool qmp_run(MonitorServer *server, Monitor *mon, const char *command,
+             json_object *args, json_object **ret_value, GError **errp);
+/* getfd: descriptors by name, of this session. */
+int monitor_take_fd(Monitor *mon, const char *name);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * VMemDirect: a private virtual memory for one VM.
+ *
+ * The engine pages a range of anonymous memory (guest RAM) between a RAM
+ * budget and a swap file, in chunks, by userfaultfd. It knows nothing of
+ * KVM, devices or migration: it is a library that any VMM may embed.
+ *
+ *     VmdConfig *cfg = vmd_config_new();
+ *     vmd_config_set(cfg, "swap", "/nvme/vm1.swap", &err);
+ *     vmd_config_set(cfg, "memory", "4G", &err);
+ *     VmdEngine *vmd = vmd_engine_new(cfg, base, bytes, &events, NULL, &err);
+ *     ... run the guest; every access to [base, base+bytes) may page ...
+ *     vmd_engine_free(vmd);
+ *
+ * Threads: vmd_engine_new() and _free() by the main thread, with nobody
+ * touching the memory at _free() (its content is undefined afterwards). All
+ * other functions by any thread but the engine's own.
+ * Errors: control plane GError; pin and placement -errno.
+ */
+#ifndef VM_VMEMDIRECT_VMEMDIRECT_H
+#define VM_VMEMDIRECT_VMEMDIRECT_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memory/placement.h"
+
+typedef struct VmdConfig VmdConfig;
+typedef struct VmdEngine VmdEngine;
+
+VmdConfig *vmd_config_new(void);
+void vmd_config_free(VmdConfig *cfg);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
+/*
+ * The options of -vmemdirect, one at a time. Keys:
+ *   swap=PATH            file to make (or block device); required
+ *   memory=SIZE          budget: resident guest pages plus frames; required
+ *   chunk-pages=N        power of two, 1 to 512; default 256
+ *   io=io_uring|libaio|auto
+ *   mode=auto|move|copy  move: UFFDIO_MOVE (Linux 6.8); copy: COPY, DONTNEED
+ *   tracker=auto|soft|none
+ *   aging-interval=MS    10 to 3600000; default 1000
+ *   keep-swap=on|off     leave the file's name in place; default off
+ *   write-error=stop|report
+ * Unknown keys and bad values are refused by name.
+ */
+bool vmd_config_set(VmdConfig *cfg, const char *key, const char *value,
+                    GError **errp);
+
+/* Told by the engine's thread; may not block nor touch guest RAM. */
+typedef enum VmdEventKind {
+    VMD_EVENT_WRITE_ERROR, /* page-out failed; data is safe in RAM; retried */
+    VMD_EVENT_READ_ERROR,  /* a chunk is unreadable: the VM must stop */
+    VMD_EVENT_RECOVERED,   /* writes succeed again */
+    VMD_EVENT_FATAL,       /* the engine cannot go on: the VM must stop */
+} VmdEventKind;
+typedef struct VmdEvents {
+    void (*event)(void *opaque, VmdEventKind kind, int error, bool stop);
+} VmdEvents;
+
+/*
+ * base is RAM_PAGE_BYTES aligned, unregistered anonymous private memory
+ * without content. Opens, sizes, locks and (unless kept) unlinks the swap
+ * file; starts the engine's thread; from then on faults are served.
+ */
+VmdEngine *vmd_engine_new(const VmdConfig *cfg, void *base, uint64_t bytes,
+                          const VmdEvents *events, void *opaque,
+                          GError **errp);
+void vmd_engine_free(VmdEngine *vmd);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdEngine, vmd_engine_free)
+
+/* Ops to plug into a RamBlock; opaque is the engine. */
+extern const RamPagerOps vmd_pager_ops;
+RamPlacement *vmd_engine_placement(VmdEngine *vmd); /* owned by the engine */
+
+/* Hard limit from now on; shrinking converges in the background. Refuses
+ * what is too small to run on (see vmd_engine_min_budget_bytes()). */
+bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp);
+uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd);
+/* After a write error was repaired: try again now. */
+void vmd_engine_retry(VmdEngine *vmd);
+
+#define VMD_LATENCY_BUCKETS 32 /* bucket i: [2^i, 2^(i+1)) ns */
+
+typedef struct VmdStats {
+    uint64_t budget_bytes;
+    uint64_t ram_bytes;
+    uint32_t chunk_pages;
+    const char *mode, *io, *tracker; /* as chosen */
+    /* Where the guest's pages are; the sum of the last four is ram_bytes. */
+    uint64_t frames_bytes;   /* populated frames, standby included */
+    uint64_t resident_bytes; /* in the guest mapping */
+    uint64_t standby_bytes;  /* moved out, not yet reusable */
+    uint64_t swapped_bytes;  /* only in the file */
+    uint64_t zero_bytes;
+    /* Of resident and standby: equal to the file, and not. */
+    uint64_t clean_bytes, dirty_bytes;
+    uint64_t stored_bytes; /* occupied in the file */
+    uint64_t pinned_chunks;
+    uint64_t chunks_by_state[8]; /* by VmdChunkState, for tests */
+    uint64_t faults_hard, faults_soft, faults_zero, faults_write_protect;
+    uint64_t fault_latency[VMD_LATENCY_BUCKETS]; /* hard faults, ns,
+                                                  * event read to wake */
+    uint64_t page_in_bytes, page_in_ops, page_out_bytes, page_out_ops;
+    uint64_t export_bytes, import_ram_bytes, import_swap_bytes;
+    uint64_t dropped_clean_bytes, found_zero_bytes;
+    uint64_t read_errors, write_errors;
+    uint64_t key_histogram[256]; /* chunks by history key */
+} VmdStats;
+void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret);
+
+#endif
