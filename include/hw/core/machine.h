@@ -41,6 +41,19 @@ typedef struct MachineRequests {
     void (*debug_exit)(void *opaque, int status); /* isa-debug-exit */
 } MachineRequests;
 
+/* Back ends that -device properties name (drive=, netdev=, chardev=). Main
+ * thread, while devices are created. NULL: no such id. */
+struct BlockBackend;
+struct NetBackend;
+struct Chardev;
+typedef struct MachineBackends {
+    struct BlockBackend *(*find_block)(void *opaque, const char *id);
+    struct NetBackend *(*find_net)(void *opaque, const char *id);
+    struct Chardev *(*find_chardev)(void *opaque, const char *id);
+    /* -object rng-random,id=,filename= or rng-builtin: the file to read. */
+    const char *(*find_rng)(void *opaque, const char *id);
+} MachineBackends;
+
 struct Machine {
     AddressSpace *memory;
     AddressSpace *ports;
@@ -49,6 +62,8 @@ struct Machine {
     void *interrupts_opaque;
     const MachineRequests *requests;
     void *requests_opaque;
+    const MachineBackends *backends;
+    void *backends_opaque;
     PciBus *pci;            /* root bus */
     GMainContext *io_context; /* the I/O thread's: ring kicks, block
                                * completions, net packets */
