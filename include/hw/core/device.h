@@ -33,6 +33,8 @@ typedef struct DeviceOps {
      */
     void (*quiesce)(Device *dev);
     void (*resume)(Device *dev);
+    /* Frees the embedding struct; calls device_done() on the way. NULL:
+     * device_done() and g_free() are all there is to do. */
     void (*free)(Device *dev);
 } DeviceOps;
 
@@ -40,7 +42,8 @@ struct Device {
     /* Immutable after device_init(). */
     const char *type; /* QEMU's name: "virtio-blk-pci" */
     char *id;         /* -device ...,id=; or NULL */
-    const DeviceOps *ops;
+    const DeviceOps *ops; /* every member may be NULL */
+    Machine *machine;
     const VMStateDescription *vmsd; /* of the embedding struct; NULL: none */
     unsigned instance;              /* tells equal types apart; in order of
                                      * creation, so equal command lines agree */
@@ -51,6 +54,11 @@ struct Device {
 void device_init(Device *dev, Machine *machine, const char *type,
                  const char *id, const DeviceOps *ops,
                  const VMStateDescription *vmsd);
+/* Undoes device_init(), except that the struct stays; for ops->free. */
+void device_done(Device *dev);
+/* Takes dev out of its machine and frees it: for a create() that fails after
+ * device_init(). NULL is fine. */
+void device_free(Device *dev);
 
 /* A type that -device can name. */
 typedef struct DeviceType {

@@ -54,6 +54,11 @@ typedef struct MachineBackends {
     const char *(*find_rng)(void *opaque, const char *id);
 } MachineBackends;
 
+/* Pins of the I/O APIC. */
+#define MACHINE_GSIS 24
+
+typedef struct IrqLine IrqLine;
+
 struct Machine {
     AddressSpace *memory;
     AddressSpace *ports;
@@ -68,17 +73,27 @@ struct Machine {
     GMainContext *io_context; /* the I/O thread's: ring kicks, block
                                * completions, net packets */
     GPtrArray *devices;     /* of Device *, in order of creation */
+    IrqLine *lines[MACHINE_GSIS]; /* private to hw/core */
 };
 
-/* Interrupt line with several sources: the level is the OR of all. */
-typedef struct IrqLine IrqLine;
-IrqLine *irq_line_get(Machine *machine, unsigned gsi); /* shared, counted */
-/* source: a small number given by irq_line_add_source(). */
+/*
+ * Interrupt line with several sources: the level is the OR of all. The
+ * levels are not migrated: a device sets its own again in post_load().
+ */
+/* Shared; made at the first call, lives as long as the machine. gsi is below
+ * MACHINE_GSIS. */
+IrqLine *irq_line_get(Machine *machine, unsigned gsi);
+/* A number for irq_line_set(), low at first. Main thread. */
 unsigned irq_line_add_source(IrqLine *line);
+/* Any thread; no lock of rank VM_RANK_IRQ or above held. */
 void irq_line_set(IrqLine *line, unsigned source, bool level);
 
+/* Clears *machine; the caller then fills in the fields above devices. */
 void machine_init(Machine *machine);
 void machine_done(Machine *machine); /* frees devices in reverse order */
+/* The device of that id, or NULL. */
+Device *machine_find_device(const Machine *machine, const char *id);
+/* Power-on state of all devices, in order of creation. */
 void machine_reset(Machine *machine);
 void machine_quiesce(Machine *machine);
 void machine_resume(Machine *machine);
