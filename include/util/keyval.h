@@ -22,8 +22,10 @@ void vm_keyval_free(VmKeyval *kv);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmKeyval, vm_keyval_free)
 
 /*
- * Each getter marks the key as used. NULL or the default when absent; a key
- * given twice keeps the last value. Bad values fill errp and return false.
+ * Each getter marks the key as used. NULL or the default when absent; of a
+ * key given several times the last value counts (vm_keyval_foreach() sees
+ * them all). Bad values fill errp and return false. Strings live until the
+ * VmKeyval is freed.
  */
 const char *vm_keyval_get(VmKeyval *kv, const char *key);
 bool vm_keyval_get_bool(VmKeyval *kv, const char *key, bool default_value,
@@ -32,6 +34,7 @@ bool vm_keyval_get_u64(VmKeyval *kv, const char *key, uint64_t default_value,
                        uint64_t *ret, GError **errp);
 bool vm_keyval_get_size(VmKeyval *kv, const char *key, uint64_t default_value,
                         uint64_t *ret, GError **errp);
+/* As if ",key=value" stood at the end of the text. */
 void vm_keyval_set(VmKeyval *kv, const char *key, const char *value);
 /* Calls fn for each pair in order of appearance; marks them as used. */
 void vm_keyval_foreach(VmKeyval *kv,

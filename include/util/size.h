@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Sizes as QEMU's options spell them: "4G", "512M", "64k", "1.5G", bytes. */
+/* Numbers and sizes as QEMU's options spell them. Threads: any. */
 #ifndef VM_UTIL_SIZE_H
 #define VM_UTIL_SIZE_H
 
@@ -8,10 +8,20 @@
 #include <stdint.h>
 
 /*
- * Parses text with an optional suffix B K M G T P (any case); without one
+ * Parses a decimal, 0x hexadecimal or 0 octal number. what names the option
+ * in the message. Signs, blanks, trailing characters and overflow are
+ * refused.
+ */
+bool vm_u64_parse(const char *text, const char *what, uint64_t *ret,
+                  GError **errp);
+
+/*
+ * Parses "4G", "512M", "64k", "1.5G": a decimal number with an optional
+ * fraction and an optional suffix B K M G T P E (any case). Without a suffix
  * the number is taken in units of default_unit bytes (1 for bytes, 1 MiB for
- * "-m"). what names the option in the message. Overflow, signs, and trailing
- * characters are refused.
+ * "-m"). Hexadecimal numbers have neither. A fraction of a byte is rounded
+ * down, but refused where the unit is one byte. Overflow, signs, and
+ * trailing characters are refused.
  */
 bool vm_size_parse(const char *text, uint64_t default_unit, const char *what,
                    uint64_t *ret_bytes, GError **errp);

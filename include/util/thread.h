@@ -16,6 +16,7 @@
 #define VM_UTIL_THREAD_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,6 +51,14 @@ typedef enum VmLockRank {
     VM_RANK__COUNT
 } VmLockRank;
 
+const char *vm_lock_rank_to_string(VmLockRank rank);
+
+/*
+ * Two mutexes of one rank never nest, not even those of different objects: a
+ * rule that allowed it would need a second order (by address, by name) which
+ * nobody remembers. Copy what is needed out of the first, unlock it, then
+ * lock the second.
+ */
 typedef struct VM_CAPABILITY("mutex") VmMutex {
     pthread_mutex_t mutex; /* private below */
     VmLockRank rank;
@@ -63,27 +72,42 @@ void vm_mutex_init(VmMutex *m, VmLockRank rank);
 void vm_mutex_done(VmMutex *m);
 void vm_mutex_lock(VmMutex *m) VM_ACQUIRE(m);
 void vm_mutex_unlock(VmMutex *m) VM_RELEASE(m);
+/* For g_assert() at the head of _locked functions; true in release builds. */
+bool vm_mutex_is_held(const VmMutex *m);
 
 void vm_cond_init(VmCond *c); /* CLOCK_MONOTONIC */
 void vm_cond_done(VmCond *c);
 void vm_cond_wait(VmCond *c, VmMutex *m) VM_REQUIRES(m);
-/* Returns false on time-out. timeout_ns counts from now. */
+/*
+ * Returns false on time-out. timeout_ns counts from now; 0 or less is a
+ * time-out at once. Both waits may also wake for no reason: loop.
+ */
 bool vm_cond_wait_ns(VmCond *c, VmMutex *m, int64_t timeout_ns)
     VM_REQUIRES(m);
 void vm_cond_signal(VmCond *c);
 void vm_cond_broadcast(VmCond *c);
 
 /*
- * Starts a thread with all signals blocked but the vCPU kick signal's default
- * mask; name is cut to 15 bytes. Aborts if the system cannot make a thread.
- * The caller must call vm_thread_join() exactly once, which frees it.
+ * Starts a thread; name is cut to 15 bytes. Aborts if the system cannot make
+ * one. The caller must call vm_thread_join() exactly once, which frees it.
+ *
+ * Signals: every thread made here starts with all signals blocked but those
+ * that report its own fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
+ * SIGABRT), so that SIGINT, SIGTERM and SIGHUP reach the main thread, which
+ * keeps its own mask. Only vCPU threads are woken by a signal: they call
+ * vm_thread_allow_signal(VM_SIG_KICK) first thing. Any other thread is woken
+ * by an eventfd or a condition, and never sees EINTR from a signal.
  */
+#define VM_SIG_KICK SIGRTMIN
 typedef struct VmThread VmThread;
 VmThread *vm_thread_new(const char *name, void (*run)(void *arg), void *arg);
 void vm_thread_join(VmThread *thread);
 bool vm_thread_is_self(const VmThread *thread);
 pthread_t vm_thread_pthread(const VmThread *thread);
 int vm_thread_tid(const VmThread *thread); /* kernel thread id */
+
+/* Unblocks signum for the calling thread; its handler is the caller's. */
+void vm_thread_allow_signal(int signum);
 
 /* Marks the calling thread: it may never touch guest RAM by guest address. */
 void vm_thread_set_never_faults(void);
