@@ -18,6 +18,14 @@
 typedef struct KvmVm KvmVm;
 
 /*
+ * Guest physical pages that KVM uses for itself on Intel hosts (the identity
+ * page table and the TSS of real-mode emulation). The board keeps RAM and
+ * devices away and reserves the range in its memory map.
+ */
+#define KVM_RESERVED_GPA 0xfeffc000u
+#define KVM_RESERVED_BYTES 0x4000u
+
+/*
  * Opens /dev/kvm, makes the VM with in-kernel PIC, I/O APIC, LAPICs and PIT.
  * The message says what is missing (no node, no rights, capability).
  */
@@ -32,18 +40,28 @@ bool kvm_available(GError **errp);
  * each block's RamDirtyLogOps. Once, before vCPUs run. */
 bool kvm_vm_set_memory(KvmVm *kvm, AddressSpace *memory, GError **errp);
 
+/*
+ * Lines are wired as in QEMU's pc: gsi 0-15 reach the 8259 pins of the same
+ * number, gsi 1-23 the I/O APIC pins of the same number, and gsi 0 (the PIT)
+ * I/O APIC pin 2, which the MADT tells as the override "IRQ 0 is GSI 2".
+ * Line 2 is the 8259 cascade and goes nowhere.
+ */
 int kvm_set_line(KvmVm *kvm, unsigned gsi, bool level);
+/* 0 also when no LAPIC took the message, as on a real bus. */
 int kvm_send_msi(KvmVm *kvm, uint64_t address, uint32_t data);
+/* len 0: a write of any length; -ENOTSUP where KVM lacks that. */
 int kvm_ioeventfd(KvmVm *kvm, uint64_t addr, unsigned len, int fd, bool add);
 
 /*
- * State of the chips and the clock, as a description over an opaque struct:
- * kvm_vm_state_pull() reads it from the kernel (vCPUs paused), push() writes
- * it back; migration saves and loads in between.
+ * State of the chips and the clock for migration: the opaque of
+ * kvm_vm_vmstate, which reads from the kernel in pre_save and writes to it in
+ * post_load. vCPUs must be paused. It is loaded after all vCPUs: the I/O APIC
+ * delivers pending level interrupts into LAPICs that must be there by then.
  */
 typedef struct KvmVmState KvmVmState;
 KvmVmState *kvm_vm_state(KvmVm *kvm);
-extern const VMStateDescription kvm_vm_vmstate; /* pulls and pushes itself */
+extern const VMStateDescription kvm_vm_vmstate;
+/* Power-on state of the PICs, the I/O APIC and the PIT. vCPUs paused. */
 void kvm_vm_reset_chips(KvmVm *kvm);
 
 #endif

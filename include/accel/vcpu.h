@@ -12,7 +12,11 @@
 
 typedef struct Vcpus Vcpus;
 
-/* What a vCPU does with an exit that it cannot handle by itself. */
+/*
+ * What a vCPU does with an exit that it cannot handle by itself. After either
+ * call that vCPU stays out of the guest until the next vcpus_resume(), and
+ * counts as paused meanwhile.
+ */
 typedef struct VcpuCallbacks {
     /* Triple fault or KVM_EXIT_SHUTDOWN: QEMU resets. Any vCPU thread; asks
      * only, does not wait. */
@@ -32,23 +36,35 @@ Vcpus *vcpus_new(KvmVm *kvm, AddressSpace *memory, AddressSpace *ports,
 void vcpus_free(Vcpus *vcpus); /* stops and joins */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vcpus, vcpus_free)
 
-/* Initial registers of the boot CPU, set by the board's loader. All others
- * wait for SIPI. */
+/*
+ * Initial registers of the boot CPU, set by the board's loader. All others
+ * wait for SIPI. Segments are flat: base 0, limit 4 GiB, the selectors given
+ * here with descriptor caches that fit them; the table at gdt_base is not
+ * read. Interrupts are off, everything else is as at power-on.
+ */
 typedef struct VcpuBootState {
     bool long_mode;     /* bzImage: 64-bit entry with the page tables at
                          * cr3; PVH: 32-bit flat protected mode */
     uint64_t rip, rsp, rbx, rsi;
-    uint64_t cr3;
+    uint64_t cr3;       /* long mode only */
     uint64_t gdt_base;
     uint16_t gdt_limit;
     uint16_t code_selector, data_selector;
 } VcpuBootState;
 
-/* Power-on state for all, then boot for CPU 0. vCPUs must be paused. */
+/*
+ * Power-on state for all, then boot for CPU 0; boot NULL leaves it at the
+ * architectural reset vector. vCPUs must be paused.
+ */
 bool vcpus_reset(Vcpus *vcpus, const VcpuBootState *boot, GError **errp);
 
-/* Returns when every vCPU has left the guest. Idempotent. A vCPU that sleeps
- * in a page fault is interrupted (it faults again when it goes on). */
+/*
+ * Returns when every vCPU has left the guest and the I/O of its last exit is
+ * complete. Idempotent. Stops the guest's clock. A vCPU that sleeps in a page
+ * fault is interrupted (it faults again when it goes on) where the kernel can
+ * do that (6.2); else this waits until the fault is resolved. So the caller
+ * may hold no lock that a page fault or an exit handler needs.
+ */
 void vcpus_pause(Vcpus *vcpus);
 void vcpus_resume(Vcpus *vcpus);
 bool vcpus_are_paused(const Vcpus *vcpus);
@@ -56,8 +72,12 @@ bool vcpus_are_paused(const Vcpus *vcpus);
 unsigned vcpus_count(const Vcpus *vcpus);
 int vcpus_thread_id(const Vcpus *vcpus, unsigned cpu);
 
-/* State of one vCPU for migration; it reads from and writes to the kernel in
- * pre_save and post_load. vCPUs must be paused. */
+/*
+ * State of one vCPU for migration; it reads from and writes to the kernel in
+ * pre_save and post_load. vCPUs must be paused. All vCPUs are loaded before
+ * kvm_vm_vmstate. The CPUID table travels too: a destination whose -cpu
+ * gives another table refuses the load.
+ */
 extern const VMStateDescription vcpu_vmstate;
 void *vcpus_state(Vcpus *vcpus, unsigned cpu); /* opaque of vcpu_vmstate */
 

@@ -21,8 +21,9 @@ typedef struct AddressSpace AddressSpace;
 
 typedef struct IoRegionOps {
     /* size is 1, 2, 4 or 8, between min_bytes and max_bytes, and offset is a
-     * multiple of it: dispatch splits or widens to make it so. The value is
-     * little-endian in the low bytes. */
+     * multiple of it: dispatch splits or widens to make it so (a write that
+     * is too narrow becomes a read, then a wider write, under one lock). The
+     * value is little-endian in the low bytes. */
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, uint64_t value,
                   unsigned size);
@@ -53,10 +54,12 @@ typedef struct RamMapping {
     uint64_t size_bytes;
 } RamMapping;
 
-/* -EEXIST if the range overlaps one that is mapped; 0 otherwise. */
+/* -EEXIST if the range overlaps one that is mapped; -EINVAL if it is empty
+ * or leaves the space; 0 otherwise. */
 int address_space_map_ram(AddressSpace *as, GuestAddr gpa, RamBlock *block,
                           RamOffset offset, uint64_t size_bytes);
 int address_space_map_io(AddressSpace *as, uint64_t addr, IoRegion *region);
+/* Nothing happens if the region is not mapped. */
 void address_space_unmap_io(AddressSpace *as, IoRegion *region);
 /* Calls fn for each RAM mapping in rising order of gpa. */
 void address_space_foreach_ram(AddressSpace *as,
