@@ -55,17 +55,25 @@ typedef struct MigrationVm {
     /* Stops the VM for the switch-over: vCPUs paused, devices quiescent.
      * *ret_was_running: it ran before. */
     int (*stop)(void *opaque, bool *ret_was_running);
-    /* The source goes on (failure, cancel). */
+    /* The source goes on (failure, cancel): called only after a stop() that
+     * said "it ran before", and after activate() if it had inactivated. */
     void (*resume)(void *opaque);
-    /* The destination takes over; run: the source ran and -S is not given. */
+    /* The destination takes over; run: the source ran (the callee adds -S).
+     * Returns 0, or -errno with *errp filled: then nothing runs here, now or
+     * later, and the source may go on. */
     int (*start)(void *opaque, bool run, GError **errp);
-    /* Gives up images (source) before the hand-over; takes them back. */
+    /* inactivate: gives up images (source, before the hand-over; destination,
+     * when start() failed). activate: takes them back (source, when the
+     * hand-over was refused) or takes them over (destination, just before
+     * start()). NULL: the VM has none. */
     bool (*inactivate)(void *opaque, GError **errp);
     bool (*activate)(void *opaque, GError **errp);
-    /* Devices to save or load, in order; g_array of MigrationDevice. Called
-     * once the VM is stopped (source) or built (destination). */
+    /* Devices to save or load, in order; g_array of MigrationDevice, which
+     * the caller unrefs. Called once the VM is stopped (source) or built
+     * (destination). The pair (vmsd->name, instance) is unique. */
     GArray *(*devices)(void *opaque);
-    /* Main thread: status changed (MIGRATION event). error: for FAILED. */
+    /* Main thread, from the default GMainContext: status changed (MIGRATION
+     * event). error: for FAILED, else NULL. */
     void (*status_changed)(void *opaque, MigrationStatus status,
                            const char *error);
     void *opaque;
@@ -85,7 +93,12 @@ void migration_get_parameters(const Migration *m, MigrationParameters *ret);
 bool migration_set_parameters(Migration *m, const MigrationParameters *p,
                               GError **errp);
 
-/* "tcp:HOST:PORT", "unix:PATH"; others refused by name. */
+/*
+ * "tcp:HOST:PORT", "unix:PATH"; others refused by name. Both return at once:
+ * what fails later (no connection, a refusal) comes by status_changed() and
+ * migration_query(). A listener waits until the peer has sent a valid HELLO;
+ * what else connects is closed and waited past.
+ */
 bool migration_start(Migration *m, const char *uri, GError **errp);
 bool migration_listen(Migration *m, const char *uri, GError **errp);
 /* Address listened on, with the real port; NULL when not listening. */
@@ -95,7 +108,7 @@ void migration_cancel(Migration *m);
 typedef struct MigrationInfo {
     MigrationStatus status;
     bool incoming;
-    char error[256];
+    char error[512];
     int64_t total_ms, setup_ms, downtime_ms, expected_downtime_ms;
     uint64_t ram_total_bytes, ram_remaining_bytes, transferred_bytes;
     uint64_t normal_pages, duplicate_pages; /* duplicate: zero pages */
@@ -115,5 +128,7 @@ void migration_query(Migration *m, MigrationInfo *ret);
 /* A reason why the VM cannot migrate now (NULL: none); shown to users and
  * in query-migrate's blocked-reasons. */
 void migration_set_blocker(Migration *m, const char *reason);
+/* Main thread; valid until the next migration_set_blocker(). */
+const char *migration_get_blocker(const Migration *m);
 
 #endif

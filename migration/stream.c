@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The migration stream: whole records out, bytes in, and their digests.
+ *
+ * Why a buffer on the reading side: a record is a few small headers and a
+ * large payload. The headers come through a small buffer, so that they do
+ * not cost a system call each; the payload goes straight to where it
+ * belongs, but for the little that came along with its header.
+ *
+ * Invariants:
+ *   (1) buf[at, filled) holds bytes received and not yet asked for.
+ *   (2) After a failed write nothing more is written: the hand-over counts on
+ *       a record that was not written in full never becoming complete.
+ *
+ * Threads: stream.h says.
+ */
+#include "stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "util/clock.h"
+
+#define BUFFER_BYTES 4096u
+#define DRAIN_BYTES (64u << 10)
+
+/* A peer that vanished without a word is noticed after half a minute. */
+#define KEEPALIVE_IDLE_S 10
+#define KEEPALIVE_INTERVAL_S 5
+#define KEEPALIVE_PROBES 4
+
+struct MigStream {
+    /* Immutable. */
+    VmChannel *ch;
+
+    /* Reading thread only. */
+    int64_t deadline_ns;
+    uint64_t read_digest;
+    uint64_t bytes_read;
+    size_t at, filled;
+    uint8_t buf[BUFFER_BYTES];
+
+    /* Writing thread only. */
+    bool broken;
+    uint64_t write_digest;
+    uint64_t records_written;
+
+    /* Atomic, relaxed: a counter that others display. */
+    _Atomic uint64_t bytes_written;
+};
+
+static void set_tcp_options(int fd)
+{
+    int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S;
+    int probes = KEEPALIVE_PROBES;
+
+    /* Improvements for TCP; other sockets refuse them and work without. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval,
+                     sizeof(interval));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
+MigStream *mig_stream_new(VmChannel *take_ch)
+{
+    MigStream *s = g_new0(MigStream, 1);
+
+    s->ch = take_ch;
+    s->read_digest = s->write_digest = MIG_DIGEST_INIT;
+    set_tcp_options(vm_channel_fd(take_ch));
+    return s;
+}
+
+void mig_stream_free(MigStream *s)
+{
+    if (s) {
+        vm_channel_free(s->ch);
+        g_free(s);
+    }
+}
+
+void mig_stream_cut(MigStream *s)
+{
+    vm_channel_shutdown(s->ch);
+}
+
+void mig_stream_end_writes(MigStream *s)
+{
+    s->broken = true;
+    (void)shutdown(vm_channel_fd(s->ch), SHUT_WR); /* or it is cut already */
+}
+
+void mig_stream_set_deadline(MigStream *s, int64_t deadline_ns)
+{
+    s->deadline_ns = deadline_ns;
+}
+
+uint64_t mig_stream_bytes_read(const MigStream *s)
+{
+    return s->bytes_read;
+}
+
+uint64_t mig_stream_read_digest(const MigStream *s)
+{
+    return s->read_digest;
+}
+
+uint64_t mig_stream_write_digest(const MigStream *s)
+{
+    return s->write_digest;
+}
+
+uint64_t mig_stream_records_written(const MigStream *s)
+{
+    return s->records_written;
+}
+
+uint64_t mig_stream_bytes_written(const MigStream *s)
+{
+    return atomic_load_explicit(&s->bytes_written, memory_order_relaxed);
+}
+
+/* 0 when there is something to read, or nobody set a deadline. */
+static int wait_deadline(MigStream *s)
+{
+    struct pollfd p = { .fd = vm_channel_fd(s->ch), .events = POLLIN };
+    int r = 0;
+
+    while (s->deadline_ns && r == 0) {
+        int64_t left_ns = s->deadline_ns - vm_clock_ns();
+
+        if (left_ns <= 0) {
+            return -ETIMEDOUT;
+        }
+        r = poll(&p, 1, (int)MIN(left_ns / VM_NS_PER_MS + 1, 1000000));
+        if (r < 0) {
+            r = errno == EINTR ? 0 : -errno;
+        }
+    }
+    return MIN(r, 0);
+}
+
+static int fill_buffer(MigStream *s)
+{
+    ssize_t n;
+    int r = wait_deadline(s);
+
+    if (r < 0) {
+        return r;
+    }
+    s->at = s->filled = 0; /* (1): the caller found it empty */
+    n = vm_channel_read_some(s->ch, s->buf, sizeof(s->buf));
+    if (n <= 0) {
+        return n == 0 ? -ENODATA : (int)n;
+    }
+    s->filled = (size_t)n;
+    return 0;
+}
+
+static size_t take_buffered(MigStream *s, void *to, size_t len)
+{
+    size_t n = MIN(len, s->filled - s->at);
+
+    memcpy(to, s->buf + s->at, n);
+    s->at += n;
+    return n;
+}
+
+int mig_stream_read_control(MigStream *s, void *buf, size_t len)
+{
+    size_t got = 0;
+
+    while (got < len) {
+        if (s->at == s->filled) {
+            int r = fill_buffer(s);
+
+            if (r < 0) {
+                return r;
+            }
+        }
+        got += take_buffered(s, (uint8_t *)buf + got, len - got);
+    }
+    s->bytes_read += len;
+    s->read_digest = mig_digest(s->read_digest, buf, len);
+    return 0;
+}
+
+int mig_stream_read_payload(MigStream *s, void *buf, size_t len)
+{
+    size_t got = take_buffered(s, buf, len);
+    int r = 0;
+
+    if (got < len) {
+        r = vm_channel_read_full(s->ch, (uint8_t *)buf + got, len - got);
+    }
+    if (r == 0) {
+        s->bytes_read += len;
+    }
+    return r;
+}
+
+int mig_stream_skip_control(MigStream *s, uint64_t len)
+{
+    uint8_t scratch[512];
+
+    while (len) {
+        size_t n = (size_t)MIN(len, sizeof(scratch));
+        int r = mig_stream_read_control(s, scratch, n);
+
+        if (r < 0) {
+            return r;
+        }
+        len -= n;
+    }
+    return 0;
+}
+
+void mig_stream_drain(MigStream *s)
+{
+    g_autofree uint8_t *scratch = g_malloc(DRAIN_BYTES);
+
+    while (wait_deadline(s) == 0 &&
+           vm_channel_read_some(s->ch, scratch, DRAIN_BYTES) > 0) {
+    }
+}
+
+static int write_all(MigStream *s, struct iovec *iov, int iovcnt,
+                     uint64_t bytes)
+{
+    int r;
+
+    if (s->broken) {
+        return -EPIPE;
+    }
+    r = vm_channel_writev_full(s->ch, iov, iovcnt);
+    if (r < 0) {
+        s->broken = true; /* (2) */
+        return r;
+    }
+    atomic_fetch_add_explicit(&s->bytes_written, bytes, memory_order_relaxed);
+    s->records_written++;
+    return 0;
+}
+
+int mig_stream_write(MigStream *s, MigRecordType type, uint16_t flags,
+                     const struct iovec *control, int ncontrol,
+                     const struct iovec *payload, int npayload)
+{
+    struct iovec iov[1 + MIG_CONTROL_IOV_MAX + MIG_PAYLOAD_IOV_MAX];
+    MigWireRecord rec = { .magic = MIG_WIRE_MAGIC,
+                          .type = (uint16_t)type,
+                          .flags = flags };
+    int n = 0;
+
+    g_assert(ncontrol <= MIG_CONTROL_IOV_MAX);
+    g_assert(npayload <= MIG_PAYLOAD_IOV_MAX);
+    iov[n++] = (struct iovec){ &rec, sizeof(rec) };
+    for (int i = 0; i < ncontrol; i++) {
+        rec.length += control[i].iov_len;
+        iov[n++] = control[i];
+    }
+    for (int i = 0; i < npayload; i++) {
+        rec.length += payload[i].iov_len;
+        iov[n++] = payload[i];
+    }
+    for (int i = 0; i < 1 + ncontrol; i++) {
+        s->write_digest = mig_digest(s->write_digest, iov[i].iov_base,
+                                     iov[i].iov_len);
+    }
+    return write_all(s, iov, n, sizeof(rec) + rec.length);
+}
+
+int mig_stream_write_body(MigStream *s, MigRecordType type, uint16_t flags,
+                          const void *body, size_t len)
+{
+    union {
+        const void *in;
+        void *out;
+    } base = { .in = body }; /* writev() takes no const */
+    struct iovec control = { base.out, len };
+
+    return mig_stream_write(s, type, flags, &control, len ? 1 : 0, NULL, 0);
+}
+
+const char *mig_record_to_string(unsigned type)
+{
+    switch (type) {
+    case MIG_REC_HELLO:
+        return "HELLO";
+    case MIG_REC_PLAN:
+        return "PLAN";
+    case MIG_REC_CHUNK:
+        return "CHUNK";
+    case MIG_REC_ZERO_RANGE:
+        return "ZERO_RANGE";
+    case MIG_REC_PASS:
+        return "PASS";
+    case MIG_REC_DEVICE:
+        return "DEVICE";
+    case MIG_REC_COMPLETE:
+        return "COMPLETE";
+    case MIG_REC_RUN:
+        return "RUN";
+    case MIG_REC_WELCOME:
+        return "WELCOME";
+    case MIG_REC_REFUSE:
+        return "REFUSE";
+    case MIG_REC_PASS_DONE:
+        return "PASS_DONE";
+    case MIG_REC_READY:
+        return "READY";
+    case MIG_REC_RUNNING:
+        return "RUNNING";
+    case MIG_REC_FAILED:
+        return "FAILED";
+    default:
+        return "unknown";
+    }
+}
+
+char *mig_reason_clean(const void *bytes, size_t len)
+{
+    char *text = g_strndup(bytes, len);
+
+    for (char *p = text; *p; p++) {
+        if (!g_ascii_isprint(*p)) {
+            *p = '?';
+        }
+    }
+    return text;
+}
+
+const char *mig_stream_strerror(int err)
+{
+    switch (err) {
+    case -ENODATA:
+        return "the peer closed the connection";
+    case -ECANCELED:
+        return "the connection was cut";
+    default:
+        return g_strerror(-err);
+    }
+}
