@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Talks QMP for the lab's cases.
+
+    qmp.py SOCKET COMMAND [ARGUMENTS-JSON]
+    qmp.py SOCKET --wait COMMAND KEY=VALUE[|VALUE...] SECONDS
+
+The first form runs one command and prints what it returns, as JSON; an error
+is printed and gives status 1. The second repeats a command until a member of
+its return has one of the values, prints the last return, and fails when the
+time is over. A socket that is not there yet is waited for.
+"""
+import json
+import socket
+import sys
+import time
+
+CONNECT_SECONDS = 30
+POLL_SECONDS = 0.2
+
+
+def connect(path):
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(CONNECT_SECONDS)
+            sock.connect(path)
+            return sock.makefile("rw")
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > deadline:
+                sys.exit("qmp.py: nobody listens on %s" % path)
+            time.sleep(POLL_SECONDS)
+
+
+class Qmp:
+    def __init__(self, path):
+        self.file = connect(path)
+        if "QMP" not in json.loads(self.file.readline()):
+            sys.exit("qmp.py: no QMP greeting")
+        self.run("qmp_capabilities")
+
+    def run(self, command, arguments=None):
+        request = {"execute": command}
+        if arguments is not None:
+            request["arguments"] = arguments
+        self.file.write(json.dumps(request) + "\n")
+        self.file.flush()
+        while True:
+            line = self.file.readline()
+            if not line:
+                # The process may go before it has answered.
+                sys.exit(0 if command == "quit" else
+                         "qmp.py: %s: the connection was closed" % command)
+            reply = json.loads(line)
+            if "error" in reply:
+                sys.exit("qmp.py: %s: %s" % (command, reply["error"]))
+            if "return" in reply:
+                return reply["return"]
+
+
+def wait(qmp, command, condition, seconds):
+    key, values = condition.split("=", 1)
+    deadline = time.monotonic() + float(seconds)
+    while True:
+        result = qmp.run(command)
+        if str(result.get(key)) in values.split("|"):
+            print(json.dumps(result))
+            return
+        if time.monotonic() > deadline:
+            print(json.dumps(result))
+            sys.exit("qmp.py: %s: no %s in %s s" %
+                     (command, condition, seconds))
+        time.sleep(POLL_SECONDS)
+
+
+def main(args):
+    if len(args) == 5 and args[1] == "--wait":
+        wait(Qmp(args[0]), *args[2:])
+    elif len(args) in (2, 3):
+        arguments = json.loads(args[2]) if len(args) == 3 else None
+        print(json.dumps(Qmp(args[0]).run(args[1], arguments)))
+    else:
+        sys.exit(__doc__)
+
+
+try:
+    main(sys.argv[1:])
+except (OSError, ValueError) as error:
+    sys.exit("qmp.py: %s" % error)
