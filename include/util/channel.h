@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A byte channel: a connected stream socket that whole records go through,
+ * and the listener that makes one.
+ *
+ * Addresses are spelt as QEMU's migration URIs:
+ *   tcp:HOST:PORT   HOST is a name, an IPv4 address, an IPv6 address in
+ *                   brackets, or nothing (listen: every address, both
+ *                   families; connect: this host). PORT is decimal; 0 lets
+ *                   the system choose (listen only).
+ *   unix:PATH       a stream socket in the file system.
+ *
+ * Threads: a channel may have one reader and one writer at a time, each any
+ * thread; vm_channel_shutdown() and vm_listener_shutdown() may be called by
+ * any thread at any time before the _free. _free by the owner, when no other
+ * thread is inside a call.
+ *
+ * Errors: making channels is control plane (GError); bytes are data plane
+ * (0 or -errno). No call raises SIGPIPE. After a shutdown every call on that
+ * channel fails with -ECANCELED, whatever the peer did.
+ */
+#ifndef VM_UTIL_CHANNEL_H
+#define VM_UTIL_CHANNEL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+typedef struct VmChannel VmChannel;
+typedef struct VmListener VmListener;
+
+/* Checks the spelling only, for a command that connects later. */
+bool vm_channel_address_check(const char *address, GError **errp);
+
+/*
+ * Connects and blocks until that is done. cancel_fd (or -1) is an eventfd of
+ * the caller: as soon as it is readable the call fails with ECANCELED. Names
+ * are looked up first, which cancel_fd does not interrupt.
+ */
+VmChannel *vm_channel_connect(const char *address, int cancel_fd,
+                              GError **errp);
+
+/* Wraps a connected stream socket, for example one of a socketpair(). */
+VmChannel *vm_channel_new_fd(int take_fd);
+
+/* Closes without waiting for what is still in the socket's buffer to leave:
+ * the kernel goes on sending it. */
+void vm_channel_free(VmChannel *ch);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmChannel, vm_channel_free)
+
+/*
+ * Reads exactly len bytes. -ENODATA: the peer closed before them; with
+ * -ENODATA some bytes of buf may have been written.
+ */
+int vm_channel_read_full(VmChannel *ch, void *buf, size_t len);
+
+/* Reads 1 to len bytes, as many as are there; 0: the peer has closed. */
+ssize_t vm_channel_read_some(VmChannel *ch, void *buf, size_t len);
+
+int vm_channel_write_full(VmChannel *ch, const void *buf, size_t len);
+
+/* Writes all of iov. The elements are used up: their bases and lengths are
+ * undefined afterwards. iovcnt has no limit. */
+int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt);
+
+/*
+ * Makes the reads and writes of all threads fail with -ECANCELED, those
+ * that are asleep at once. The peer sees the end of the stream. Idempotent.
+ */
+void vm_channel_shutdown(VmChannel *ch);
+bool vm_channel_is_shut(const VmChannel *ch);
+
+/* For poll() and socket options; do not read, write or close it. */
+int vm_channel_fd(const VmChannel *ch);
+
+/*
+ * Binds and listens. A socket file whose listener is dead is replaced; one
+ * whose listener answers, or a file that is no socket, is refused.
+ */
+VmListener *vm_listener_new(const char *address, GError **errp);
+
+/* Removes the socket file, if it is still the one that was made. */
+void vm_listener_free(VmListener *listener);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmListener, vm_listener_free)
+
+/* Where it really listens: "tcp:[::]:49152". Lives as long as listener. */
+const char *vm_listener_address(const VmListener *listener);
+
+/* Blocks for the next peer. After vm_listener_shutdown(): ECANCELED. */
+VmChannel *vm_listener_accept(VmListener *listener, GError **errp);
+
+/* Wakes the accepting thread and makes all later accepts fail. */
+void vm_listener_shutdown(VmListener *listener);
+
+/* Readable when vm_listener_accept() would not block. */
+int vm_listener_fd(const VmListener *listener);
+
+#endif
