@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The test guest: what its files share.
+ *
+ * All C code runs at CPL3 with interrupts off, identity mapped, one thread a
+ * processor. Each page of the workload has one writing processor, so pages
+ * and their versions need no atomics; what processors tell each other goes
+ * through the few atomic fields marked below.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+#define PAGE_BYTES 4096u
+#define PAGE_WORDS (PAGE_BYTES / 8)
+#define MIB_PAGES 256u
+
+/* lib.c: ports, console, time. */
+uint8_t port_in8(uint16_t port);
+void port_out8(uint16_t port, uint8_t value);
+uint64_t rdtsc(void);
+void cpu_relax(void);
+void park(void) __attribute__((noreturn));
+void console_init(bool com1);
+/* Called for each byte written, so that slow output is not taken for a gap
+ * in the guest's time, nor hides one. */
+extern void (*console_byte_hook)(void);
+void put_text(const char *text);
+void put_u64(uint64_t value);
+void put_hex(uint64_t value);
+/* " name=value" */
+void put_field(const char *name, uint64_t value);
+void put_field_hex(const char *name, uint64_t value);
+void put_end(void);
+/* Reports on the console and powers off with a failure status. */
+void fatal(const char *text) __attribute__((noreturn));
+void power_off(unsigned status) __attribute__((noreturn));
+uint64_t tsc_mhz_measure(void);
+void *memset(void *to, int byte, size_t bytes);
+void *memcpy(void *to, const void *from, size_t bytes);
+
+/* params.c: -append "key=value,...". */
+enum Pattern {
+    PATTERN_RANDOM,
+    PATTERN_SEQ,
+    PATTERN_ZIPF,
+    PATTERN_SCAN,
+    PATTERN_SORT,
+};
+
+struct Params {
+    uint64_t mib;      /* workload memory; 0: all there is           */
+    uint64_t hot;      /* MiB of it that is worked on; 0: all        */
+    uint64_t rate;     /* MiB/s of dirtied pages; 0: no limit        */
+    uint64_t read;     /* percent of operations that only read       */
+    uint64_t verify;   /* seconds between verifications; 0: at the end */
+    uint64_t secs;     /* 0: for ever                                */
+    uint64_t seed;
+    uint64_t stride;   /* pages, for seq and scan                    */
+    uint64_t mhz;      /* of the TSC; 0: measured                    */
+    uint64_t cpus;
+    enum Pattern pattern;
+    bool com1;
+    bool zero_part;
+    bool exit;         /* leave through isa-debug-exit when done     */
+};
+extern struct Params params;
+/* Unknown keys and bad values are fatal: a typing error in a test must not
+ * turn into another test. */
+void params_parse(const char *text);
+
+/* memory.c: RAM from the PVH start info. */
+void memory_init(uint64_t start_info_addr);
+/* Command line of the start info, copied. */
+extern char command_line[1024];
+uint64_t memory_workload_pages(void);
+void *memory_page(uint64_t page);
+struct Version *memory_versions(void);
+
+/* Version of a page: what its content is made from. */
+struct Version {
+    uint32_t version;
+    uint32_t check; /* of seed, page and version */
+};
+
+/* One processor. Processor 0 also reads what is marked (*). */
+struct Cpu {
+    unsigned index;
+    uint64_t random;
+    uint64_t writes, reads; /* (*) */
+    uint64_t version_sum;   /* of all versions of this processor's pages */
+    uint64_t last_tsc;
+    uint64_t gap_tsc;       /* (*) which resets it */
+    uint64_t next_tsc;      /* when the rate allows the next operation */
+    uint64_t cursor, phase; /* of the sequential patterns */
+    uint64_t round_start_tsc;
+    uint64_t checked;       /* (*) pages of the last verification */
+    uint64_t bad;           /* (*) wrong pages met so far */
+    uint64_t done_pass;     /* (*) last verification done; release */
+} __attribute__((aligned(256)));
+extern struct Cpu cpus[MAX_CPUS];
+extern unsigned cpu_count;
+
+/* A wrong page, for the report. */
+struct BadPage {
+    uint64_t page, word, want, got;
+    uint32_t version;
+};
+#define BAD_PAGES_KEPT 8
+extern struct BadPage bad_pages[MAX_CPUS][BAD_PAGES_KEPT];
+
+/* smp.c */
+unsigned smp_start(unsigned wanted);
+/* Waits until all processors are here. */
+void smp_barrier(struct Cpu *cpu);
+
+/* pages.c: content and versions. */
+void pages_init(uint64_t hot_pages);
+/* First content of a page; a page that is to stay untouched gets only its
+ * version. */
+void page_fill(struct Cpu *cpu, uint64_t page);
+void page_write(struct Cpu *cpu, uint64_t page);
+/* Looks at one word: enough to notice a wrong page while working. */
+void page_peek(struct Cpu *cpu, uint64_t page, unsigned word);
+/* Looks at every word; untouched pages only if asked, since a look makes
+ * them present. Returns the version; wrong pages are put into bad_pages. */
+uint32_t page_check(struct Cpu *cpu, uint64_t page, bool untouched_too);
+
+/* workload.c */
+uint64_t random_next(struct Cpu *cpu);
+/* Page number of a processor's k-th page; how many it has. */
+uint64_t workload_page(const struct Cpu *cpu, uint64_t k);
+uint64_t workload_own_pages(void);
+void workload_init(void);
+void workload_run(struct Cpu *cpu) __attribute__((noreturn));
+/* Notes the time since the last call; prints progress on processor 0. Every
+ * loop calls it at least once a page. */
+void workload_tick(struct Cpu *cpu);
+
+/* sort.c: one round fills the processor's pages with keys, sorts them and
+ * checks the result; false if it is wrong. */
+bool sort_round(struct Cpu *cpu, uint64_t round, uint64_t *ret_tsc);
+
+/* Atomics with the orders that are used here. */
+#define load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+
+#endif
