@@ -1,0 +1,8 @@
+# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=150 tags=ci
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Debian's 6.1 kernel boots with two CPUs on q35, sees its devices, and
+# powers off.
+
+. ./boot.sh
+boot_check 6.1 2 poweroff -M q35
