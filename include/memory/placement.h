@@ -129,9 +129,10 @@ typedef struct RamPlacement {
 } RamPlacement;
 
 /*
- * Placement of a block that is never paged: everything is RAM, no history;
- * exports point at the guest's pages, imports copy into them. chunk_pages as
- * given. Free with ram_plain_placement_free().
+ * Placement of a block that is never paged: everything is RAM (or zero, if
+ * never touched), no history; exports point at the guest's pages, and the buf
+ * of an import is the guest's pages themselves: fill no page of it that is
+ * not in pages. chunk_pages as given. Free with ram_plain_placement_free().
  */
 RamPlacement *ram_plain_placement_new(RamBlock *rb, uint32_t chunk_pages);
 void ram_plain_placement_free(RamPlacement *p);

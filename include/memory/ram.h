@@ -74,14 +74,17 @@ void ram_block_set_pager(RamBlock *rb, const RamPagerOps *ops, void *opaque);
 void ram_block_set_dirty_log(RamBlock *rb, const RamDirtyLogOps *ops,
                              void *opaque);
 
+bool ram_block_is_paged(const RamBlock *rb); /* has a pager */
+
 /* No pager: returns 0 at once. See RamPagerOps. */
 int ram_pin(RamBlock *rb, RamOffset offset, size_t len);
 void ram_unpin(RamBlock *rb, RamOffset offset, size_t len);
 
 /*
- * Dirty tracking for migration. Between start and stop, ram_dirty_sync()
- * ORs into map every page that the guest (dirty log) or the VMM
- * (ram_mark_dirty()) wrote since the previous sync. One user at a time.
+ * Dirty tracking for migration. start fails with -EBUSY while somebody else
+ * tracks; stop without start does nothing. Between start and stop,
+ * ram_dirty_sync() ORs into map every page that the guest (dirty log) or the
+ * VMM (ram_mark_dirty()) wrote since the previous sync. One user at a time.
  */
 int ram_dirty_start(RamBlock *rb);
 int ram_dirty_sync(RamBlock *rb, unsigned long *map);
@@ -89,7 +92,7 @@ void ram_dirty_stop(RamBlock *rb);
 /*
  * Every write of the VMM into guest RAM is marked AFTER the bytes are
  * written: a mark that came first could be collected with the old content.
- * KVM's log does not see such writes. Cheap when tracking is off.
+ * KVM's log does not see such writes. One locked OR for each 64 pages.
  */
 void ram_mark_dirty(RamBlock *rb, RamOffset offset, size_t len);
 
