@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest larger than its budget: right bytes, bounded memory."""
+import random
+import time
+
+from vmtest import MIB, check, need
+
+MEM = 192          # MiB of RAM
+WORK_MIB = 160     # of which the guest uses
+BUDGET = 96
+WORK = {'mib': WORK_MIB, 'rate': 40, 'verify': 1, 'fill': 'zero-part'}
+
+
+def start(t, *, append=None, name='vm', **kw):
+    need()
+    options = {'memory': BUDGET}
+    options.update(kw.pop('vmemdirect', {}))
+    guest = t.guest()
+    work = dict(WORK)
+    work.update(append or {})
+    vm = t.vm(guest, name, mem=MEM, vmemdirect=options, append=work, **kw)
+    guest.wait_filled(alive=[vm], timeout=90)
+    return guest, vm
+
+
+def check_bounds(vm):
+    """What the engine says of itself agrees with its budget."""
+    p = vm.paging()
+    used = p['resident-bytes'] + p['frames-bytes']
+    check(used <= p['budget-bytes'], 'resident %d + frames %d > budget %d',
+          p['resident-bytes'], p['frames-bytes'], p['budget-bytes'])
+    check(p['read-errors'] == 0 and p['write-errors'] == 0,
+          'I/O errors: %r', p)
+    vm.check_rss()
+    return p
+
+
+def paged(t, passes=2, **kw):
+    guest, vm = start(t, **kw)
+    guest.wait_verified(passes, alive=[vm])
+    p = check_bounds(vm)
+    check(p['page-out-bytes'] > 0 and p['page-in-bytes'] > 0,
+          'nothing was paged: %r', p)
+    t.note('in %d MiB, out %d MiB, hard faults %d, zero %d MiB',
+           p['page-in-bytes'] >> 20, p['page-out-bytes'] >> 20,
+           p['faults-hard'], p['zero-bytes'] >> 20)
+    vm.quit()
+
+
+def half_budget(t):
+    paged(t)
+
+
+def half_budget_2_cpus(t):
+    paged(t, smp=2)
+
+
+def q35_2_cpus(t):
+    paged(t, machine='q35', smp=2)
+
+
+def incompressible(t):
+    """No zero pages to win anything by."""
+    paged(t, smp=2, append={'fill': 'random'})
+
+
+def sequential(t):
+    paged(t, append={'pattern': 'seq', 'rate': 100})
+
+
+def zipf(t):
+    paged(t, append={'pattern': 'zipf', 'rate': 0, 'read': 50}, smp=2)
+
+
+def unlimited_rate(t):
+    """As fast as paging lets it, on two processors."""
+    paged(t, smp=2, append={'rate': 0, 'verify': 3}, passes=1)
+
+
+def mode_copy(t):
+    """The way for kernels without UFFDIO_MOVE."""
+    paged(t, smp=2, vmemdirect={'mode': 'copy'})
+
+
+def io_libaio(t):
+    paged(t, smp=2, vmemdirect={'io': 'libaio'})
+
+
+def copy_and_libaio(t):
+    paged(t, vmemdirect={'mode': 'copy', 'io': 'libaio'})
+
+
+def tracker_none(t):
+    paged(t, vmemdirect={'tracker': 'none'})
+
+
+def chunk_pages(t, pages):
+    paged(t, smp=2, passes=1, vmemdirect={'chunk-pages': pages})
+
+
+def chunk_pages_1(t):
+    chunk_pages(t, 1)
+
+
+def chunk_pages_16(t):
+    chunk_pages(t, 16)
+
+
+def chunk_pages_64(t):
+    chunk_pages(t, 64)
+
+
+def chunk_pages_512(t):
+    chunk_pages(t, 512)
+
+
+def untouched_stays_zero(t):
+    """RAM that the guest never touches takes neither memory nor disk."""
+    need()
+    guest = t.guest()
+    vm = t.vm(guest, 'vm', mem=1024, vmemdirect={'memory': BUDGET},
+              append={'mib': 128, 'rate': 50, 'verify': 1})
+    guest.wait_verified(2, alive=[vm])
+    p = check_bounds(vm)
+    check(p['zero-bytes'] >= (1024 - 160) * MIB, 'only %d MiB are zero',
+          p['zero-bytes'] >> 20)
+    check(p['stored-bytes'] <= 160 * MIB, '%d MiB are in the swap file',
+          p['stored-bytes'] >> 20)
+    vm.quit()
+
+
+def everything_fits(t):
+    """A budget above RAM: no paging at all."""
+    guest, vm = start(t, vmemdirect={'memory': 256})
+    guest.wait_verified(2, alive=[vm])
+    p = vm.paging()
+    check(p['page-in-bytes'] == 0 and p['faults-hard'] == 0,
+          'paged in although all fits: %r', p)
+    vm.quit()
+
+
+def budget_changes(t):
+    """vmemdirect-set up and down under load; each bound is reached."""
+    guest, vm = start(t, smp=2)
+    generator = random.Random(1)
+    for budget in (64, 128, 224, 80, generator.randrange(64, 224), 72):
+        vm.set_budget(budget)
+        deadline = time.monotonic() + 20
+        while True:
+            p = vm.paging()
+            if p['resident-bytes'] + p['frames-bytes'] <= budget * MIB:
+                break
+            check(time.monotonic() < deadline, 'budget %d MiB not reached:'
+                  ' %r', budget, p)
+            time.sleep(0.05)
+        check(p['budget-bytes'] == budget * MIB, 'budget is %d',
+              p['budget-bytes'])
+        vm.rss_peak_reset()
+        guest.wait_progress(4, alive=[vm])
+        check_bounds(vm)
+    guest.wait_verified(alive=[vm])
+    vm.quit()
+
+
+def budget_too_small(t):
+    """What cannot be run on is refused, and changes nothing."""
+    from vmtest import QmpError
+    guest, vm = start(t)
+    before = vm.paging()['budget-bytes']
+    for bad in ({'memory': 1}, {'memory': 0}, {'memory': -4096},
+                {'memory': '64M'}, {}, {'memory': BUDGET * MIB, 'x': 1}):
+        try:
+            vm.run('vmemdirect-set', bad)
+        except QmpError as e:
+            check(e.text, 'no text')
+        else:
+            check(False, 'vmemdirect-set %r was taken', bad)
+    check(vm.paging()['budget-bytes'] == before, 'the budget has changed')
+    guest.wait_verified(alive=[vm])
+    vm.quit()
+
+
+def stop_and_continue(t):
+    guest, vm = start(t, smp=2)
+    for _ in range(5):
+        vm.run('stop')
+        time.sleep(0.2)
+        at = guest.mark()
+        time.sleep(0.3)
+        check(guest.mark() == at, 'output while stopped')
+        vm.run('cont')
+        guest.wait_progress(2, alive=[vm])
+    guest.wait_verified(alive=[vm])
+    check_bounds(vm)
+    vm.quit()
+
+
+def budget_change_while_stopped(t):
+    guest, vm = start(t, smp=2)
+    vm.run('stop')
+    vm.set_budget(64)
+    time.sleep(1)
+    p = vm.paging()
+    check(p['resident-bytes'] + p['frames-bytes'] <= 64 * MIB,
+          'a stopped VM keeps %d + %d bytes', p['resident-bytes'],
+          p['frames-bytes'])
+    vm.run('cont')
+    vm.rss_peak_reset()
+    guest.wait_verified(alive=[vm])
+    check_bounds(vm)
+    vm.quit()
+
+
+def reset_under_load(t):
+    guest, vm = start(t, smp=2)
+    for _ in range(3):
+        at = guest.mark()
+        vm.run('system_reset')
+        at, _ = guest.wait(r'.*G pages=\d+ hot=\d+ cpus=2 ', at, alive=[vm])
+        guest.wait(r'F \d+ ', at, alive=[vm], timeout=60)
+    guest.wait_verified(alive=[vm])
+    check_bounds(vm)
+    vm.quit()
+
+
+def swap_file_is_anonymous(t):
+    """Unlinked after opening; kept, with mode 0600, when asked."""
+    import os
+    import stat
+    _, vm = start(t)
+    path = os.path.join(vm.dir, 'swap')
+    check(not os.path.exists(path), 'the swap file has a name')
+    vm.quit()
+    _, vm = start(t, name='kept', vmemdirect={'keep-swap': 'on'})
+    mode = os.stat(os.path.join(vm.dir, 'swap')).st_mode
+    check(stat.S_IMODE(mode) == 0o600, 'mode %o', stat.S_IMODE(mode))
+    vm.quit()
+
+
+TESTS = [(f.__name__, f) for f in (
+    half_budget, half_budget_2_cpus, q35_2_cpus, incompressible, sequential,
+    zipf, unlimited_rate, mode_copy, io_libaio, copy_and_libaio,
+    tracker_none, chunk_pages_1, chunk_pages_16, chunk_pages_64,
+    chunk_pages_512, untouched_stays_zero, everything_fits, budget_changes,
+    budget_too_small, stop_and_continue, budget_change_while_stopped,
+    reset_under_load, swap_file_is_anonymous)]
