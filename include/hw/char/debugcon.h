@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * isa-debugcon: each byte written to a port goes to a chardev; a read gives a
+ * constant, by which software finds the port.
+ *
+ * Threads: see hw/core/device.h.
+ */
+#ifndef VM_HW_CHAR_DEBUGCON_H
+#define VM_HW_CHAR_DEBUGCON_H
+
+#include "hw/core/device.h"
+
+extern const DeviceType debugcon_type; /* chardev, iobase, readback */
+
+#endif
