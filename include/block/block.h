@@ -7,7 +7,9 @@
  * pinned (dma_map()) until done().
  *
  * Threads: submit and completion on the I/O thread only; open and close on
- * the main thread while no request is in flight.
+ * the main thread while no request is in flight. done() is never called from
+ * within block_backend_submit(), so that a lock may be held around the one
+ * that the other takes.
  */
 #ifndef VM_BLOCK_BLOCK_H
 #define VM_BLOCK_BLOCK_H
@@ -35,6 +37,8 @@ struct BlockRequest {
     uint64_t offset, len; /* bytes, multiples of 512 */
     const struct iovec *iov;
     int iovcnt;
+    bool fua;       /* WRITE: on stable storage before done() */
+    bool may_unmap; /* WRITE_ZEROES: may give the blocks back */
     void (*done)(BlockRequest *req, int result); /* 0 or -errno */
     void *opaque;
     void *backend_private;
@@ -44,11 +48,14 @@ struct BlockRequest {
  * -drive if=none,id=,file=,format=raw,readonly=,cache=none|writeback|...,
  * aio=, discard=, or -blockdev's raw over file (driver=raw,file.driver=file,
  * file.filename=...,node-name=). Other formats and drivers are refused by
- * name. The file is locked as QEMU does (shared for read-only): a second
- * user is refused; incoming migration opens it inactive and locks on
- * activation.
+ * name. aio= is checked and otherwise without effect: requests always go by
+ * io_uring. The file is locked as QEMU does (shared for read-only): a second
+ * user is refused.
  */
 BlockBackend *block_backend_new(VmKeyval *options, GError **errp);
+/* The same for an incoming migration: not locked, and nothing may be written,
+ * until block_backend_activate(). */
+BlockBackend *block_backend_new_inactive(VmKeyval *options, GError **errp);
 void block_backend_free(BlockBackend *blk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockBackend, block_backend_free)
 
@@ -56,7 +63,12 @@ const char *block_backend_id(const BlockBackend *blk);
 const char *block_backend_filename(const BlockBackend *blk);
 uint64_t block_backend_bytes(const BlockBackend *blk);
 bool block_backend_read_only(const BlockBackend *blk);
+/* Requests that are multiples of this need no bounce buffer. */
 unsigned block_backend_sector_bytes(const BlockBackend *blk);
+/* false with cache=writethrough|directsync: each write shall be stable. */
+bool block_backend_write_cache(const BlockBackend *blk);
+/* One user (-device) each; false: it has one already. */
+bool block_backend_claim(BlockBackend *blk);
 
 /* Once, before requests: where completions go. */
 bool block_backend_start(BlockBackend *blk, GMainContext *context,
