@@ -4,6 +4,8 @@
  *
  *     memcheck mib=N [hot=MIB] [rate=PAGES/S] [secs=N] [jobs=N] [seed=N]
  *
+ * SIGTERM ends the time early.
+ *
  * Every 4 KiB page holds words that depend on the seed, the page's number and
  * how often it has been written: a lost write, a stale page, a page of zeros
  * and a page in the wrong place all differ from what is expected. Until the
@@ -22,6 +24,7 @@
  * Jobs are processes: nothing is shared but a page of counters.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,6 +51,7 @@ typedef struct Options {
 /* Shared between the jobs. */
 typedef struct Counters {
     uint64_t filled; /* jobs; atomic */
+    bool stop;       /* set by the parent's signal handler; atomic */
     struct {
         uint64_t pages, sweeps, bad;
     } job[MAX_JOBS]; /* each written by its job only */
@@ -61,8 +65,9 @@ typedef struct Job {
     uint32_t *generation;
     uint64_t count, hot;
     uint64_t start_ns, end_ns, last_ns;
-    Counters *counters;
 } Job;
+
+static Counters *counters; /* mapped before the jobs start */
 
 static uint64_t now_ns(void)
 {
@@ -114,7 +119,7 @@ static void verify_page(Job *job, uint64_t page)
     if (wrong == 0) {
         return;
     }
-    if (job->counters->job[job->index].bad++ < MAX_REPORTS) {
+    if (counters->job[job->index].bad++ < MAX_REPORTS) {
         printf("MEMCHECK bad job=%u page=%llu gen=%u word0=%llx want=%llx\n",
                job->index, (unsigned long long)page, job->generation[page],
                (unsigned long long)job->pages[page][0],
@@ -137,7 +142,7 @@ static void watch_clock(Job *job)
     }
     if (now / NS_PER_S != job->last_ns / NS_PER_S) {
         printf("MEMCHECK beat t=%.2f pages=%llu\n", t,
-               (unsigned long long)job->counters->job[0].pages);
+               (unsigned long long)counters->job[0].pages);
     }
     job->last_ns = now;
 }
@@ -150,7 +155,7 @@ static void sweep(Job *job)
             watch_clock(job);
         }
     }
-    job->counters->job[job->index].sweeps++;
+    counters->job[job->index].sweeps++;
 }
 
 static void burst(Job *job, uint64_t pages)
@@ -160,7 +165,7 @@ static void burst(Job *job, uint64_t pages)
 
         verify_page(job, page);
         write_page(job, page);
-        job->counters->job[job->index].pages++;
+        counters->job[job->index].pages++;
     }
 }
 
@@ -169,7 +174,8 @@ static void work(Job *job, uint64_t rate)
     uint64_t per_slice = rate == 0 ? 32 : rate * SLICE_NS / NS_PER_S + 1;
     uint64_t next_sweep_ns = job->start_ns + SWEEP_EVERY_NS;
 
-    while (now_ns() < job->end_ns) {
+    while (now_ns() < job->end_ns &&
+           !__atomic_load_n(&counters->stop, __ATOMIC_RELAXED)) {
         burst(job, per_slice);
         watch_clock(job);
         if (now_ns() >= next_sweep_ns) {
@@ -196,14 +202,13 @@ static void *map(size_t bytes)
     return p;
 }
 
-static int run_job(const Options *o, unsigned index, Counters *counters)
+static int run_job(const Options *o, unsigned index)
 {
     Job job = { .index = index,
                 .seed = mix(o->seed + index),
                 .random = mix(o->seed * 31 + index),
                 .count = (o->mib << 20) / PAGE_BYTES / o->jobs,
-                .hot = (o->hot << 20) / PAGE_BYTES / o->jobs,
-                .counters = counters };
+                .hot = (o->hot << 20) / PAGE_BYTES / o->jobs };
 
     job.pages = map(job.count * PAGE_BYTES);
     job.generation = map(job.count * sizeof(*job.generation));
@@ -261,14 +266,24 @@ static bool parse(int argc, char **argv, Options *o)
            o->jobs <= MAX_JOBS && o->hot >= o->jobs;
 }
 
+static void stop(int signal)
+{
+    (void)signal;
+    __atomic_store_n(&counters->stop, true, __ATOMIC_RELAXED);
+}
+
 static bool reap(uint64_t jobs)
 {
     bool good = true;
     int status;
 
     for (uint64_t i = 0; i < jobs; i++) {
-        good &= wait(&status) > 0 && WIFEXITED(status) &&
-                WEXITSTATUS(status) == 0;
+        pid_t pid;
+
+        do {
+            pid = wait(&status);
+        } while (pid < 0 && errno == EINTR);
+        good &= pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     }
     return good;
 }
@@ -277,7 +292,6 @@ int main(int argc, char **argv)
 {
     Options o = { .secs = 10, .jobs = 1, .seed = 1 };
     uint64_t pages = 0, sweeps = 0, bad = 0;
-    Counters *counters;
     bool good;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -296,12 +310,14 @@ int main(int argc, char **argv)
         pid_t pid = fork();
 
         if (pid == 0) {
-            exit(run_job(&o, i, counters));
+            signal(SIGTERM, SIG_IGN);
+            exit(run_job(&o, i));
         } else if (pid < 0) {
             perror("memcheck: fork");
             return 2;
         }
     }
+    signal(SIGTERM, stop);
     good = reap(o.jobs);
     for (unsigned i = 0; i < o.jobs; i++) {
         pages += counters->job[i].pages;
