@@ -10,8 +10,7 @@
  * Invariants:
  *   (1) The pages planned as RAM are at most the budget.
  *   (2) Each chunk is ZERO or occurs exactly once in order.
- *   (3) No SWAP chunk is hotter than a RAM chunk, unless the RAM chunk is the
- *       shorter last one.
+ *   (3) No SWAP chunk comes after a RAM chunk in order: it is never hotter.
  *
  * Equal keys: what is in RAM at the source counts as hotter than what is in
  * its swap, and then rising chunk number, so that the swap file is read in

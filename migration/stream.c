@@ -17,22 +17,16 @@
 #include "stream.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "util/clock.h"
+#include "util/error.h"
 
 #define BUFFER_BYTES 4096u
 #define DRAIN_BYTES (64u << 10)
-
-/* A peer that vanished without a word is noticed after half a minute. */
-#define KEEPALIVE_IDLE_S 10
-#define KEEPALIVE_INTERVAL_S 5
-#define KEEPALIVE_PROBES 4
 
 struct MigStream {
     /* Immutable. */
@@ -54,27 +48,12 @@ struct MigStream {
     _Atomic uint64_t bytes_written;
 };
 
-static void set_tcp_options(int fd)
-{
-    int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S;
-    int probes = KEEPALIVE_PROBES;
-
-    /* Improvements for TCP; other sockets refuse them and work without. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval,
-                     sizeof(interval));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-}
-
 MigStream *mig_stream_new(VmChannel *take_ch)
 {
     MigStream *s = g_new0(MigStream, 1);
 
     s->ch = take_ch;
     s->read_digest = s->write_digest = MIG_DIGEST_INIT;
-    set_tcp_options(vm_channel_fd(take_ch));
     return s;
 }
 
@@ -120,6 +99,11 @@ uint64_t mig_stream_write_digest(const MigStream *s)
 uint64_t mig_stream_records_written(const MigStream *s)
 {
     return s->records_written;
+}
+
+bool mig_stream_is_broken(const MigStream *s)
+{
+    return s->broken;
 }
 
 uint64_t mig_stream_bytes_written(const MigStream *s)
@@ -344,7 +328,23 @@ const char *mig_stream_strerror(int err)
         return "the peer closed the connection";
     case -ECANCELED:
         return "the connection was cut";
+    case -EPIPE:
+        return "the connection is closed";
+    case -ETIMEDOUT:
+        return "no answer in time";
     default:
         return g_strerror(-err);
     }
+}
+
+bool mig_stream_send_error(int err, GError **errp)
+{
+    return vm_error_set(errp, 0, "cannot send to the destination: %s",
+                        mig_stream_strerror(err));
+}
+
+bool mig_stream_receive_error(int err, GError **errp)
+{
+    return vm_error_set(errp, 0, "cannot receive from the source: %s",
+                        mig_stream_strerror(err));
 }

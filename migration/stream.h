@@ -53,6 +53,8 @@ int mig_stream_write(MigStream *s, MigRecordType type, uint16_t flags,
 /* A record whose body is one struct. */
 int mig_stream_write_body(MigStream *s, MigRecordType type, uint16_t flags,
                           const void *body, size_t len);
+/* Whether a write has failed, or writes were ended. */
+bool mig_stream_is_broken(const MigStream *s);
 uint64_t mig_stream_bytes_written(const MigStream *s);
 uint64_t mig_stream_write_digest(const MigStream *s);
 uint64_t mig_stream_records_written(const MigStream *s);
@@ -62,6 +64,10 @@ const char *mig_record_to_string(unsigned type);
 char *mig_reason_clean(const void *bytes, size_t len);
 /* "the peer closed the connection", or strerror; static. */
 const char *mig_stream_strerror(int err);
+/* "cannot send to the destination: ...", at the source; returns false. */
+bool mig_stream_send_error(int err, GError **errp);
+/* "cannot receive from the source: ...", at the destination. */
+bool mig_stream_receive_error(int err, GError **errp);
 
 #define MIG_CONTROL_IOV_MAX 8
 #define MIG_PAYLOAD_IOV_MAX 512

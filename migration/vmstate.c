@@ -27,6 +27,7 @@
 #include "migration/vmstate-io.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "util/error.h"

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The destination of a migration.
+ *
+ *   LISTENING --connection--> no HELLO: closed, and LISTENING again
+ *      | HELLO                  HELLO that does not fit: REFUSE, FAILED
+ *      v
+ *   RAM      --CHUNK, ZERO_RANGE, PASS-->  RAM
+ *      | PASS with LAST
+ *      v
+ *   DEVICES  --DEVICE-->  DEVICES
+ *      | COMPLETE: all is in its place and written, devices loaded
+ *      v
+ *   READY    said so; waits
+ *      | RUN
+ *      v
+ *   STARTING --images, vm->start()--> RUNNING said, VM runs
+ *
+ *   each of them --error, end of stream, cancel--> FAILED: said so if the
+ *   connection still works; the VM never runs
+ *
+ * Invariants:
+ *   (1) vm->start() is called once at most, after a whole RUN record.
+ *   (2) READY is sent only when each chunk has arrived, each import is done,
+ *       the counts and the digest agree, and every device is loaded.
+ *   (3) After FAILED was sent vm->start() is not called; if it had been
+ *       called and failed, the images are given up again first.
+ *   (4) What comes before a valid HELLO changes nothing.
+ *
+ * Threads: "mig-dest" runs all of this.
+ */
+#include "migration-internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "devices.h"
+#include "hello.h"
+#include "ram-receive.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* Who connects and says nothing would else keep the real source out. */
+#define HELLO_TIMEOUT_NS (10 * VM_NS_PER_SEC)
+/* For the source to take FAILED or REFUSE before the connection closes. */
+#define LINGER_NS (3 * VM_NS_PER_SEC)
+
+typedef enum Phase {
+    PHASE_RAM = 1,
+    PHASE_DEVICES = 2,
+    PHASE_READY = 4,
+    PHASE_DONE = 8,
+} Phase;
+
+typedef struct Destination {
+    Migration *m;
+    const MigrationVm *vm;
+    MigStream *s;
+    const RamPlacement *placement; /* the VM's, or plain */
+    RamPlacement *plain;           /* owned; or NULL */
+    MigRamReceiver *ram;
+    MigDeviceStore *devices;
+    Phase phase;
+    uint64_t records;       /* read so far, HELLO counted */
+    uint64_t digest_before; /* of all before the record at hand */
+    bool planned;
+    uint32_t pass;
+} Destination;
+
+static bool refuse(GError **errp, const MigWireRecord *rec, const char *what)
+{
+    return vm_error_set(errp, 0, "migration stream: %s record: %s",
+                        mig_record_to_string(rec->type), what);
+}
+
+static bool read_body(Destination *d, const MigWireRecord *rec, void *body,
+                      size_t len, GError **errp)
+{
+    int err;
+
+    if (rec->length != len) {
+        return refuse(errp, rec, "bad length");
+    }
+    err = mig_stream_read_control(d->s, body, len);
+    return err == 0 || mig_stream_receive_error(err, errp);
+}
+
+static bool reply(Destination *d, MigRecordType type, const void *body,
+                  size_t len, GError **errp)
+{
+    int err = mig_stream_write_body(d->s, type, 0, body, len);
+
+    return err == 0 || vm_error_set(errp, 0, "cannot answer the source: %s",
+                                    mig_stream_strerror(err));
+}
+
+/* Last words; then lets the source read them before the socket closes, since
+ * closing with unread data would reset the connection. */
+static void say_and_linger(MigStream *s, MigRecordType type,
+                           const char *reason)
+{
+    size_t len = MIN(strlen(reason), MIG_REASON_BYTES_MAX);
+
+    (void)mig_stream_write_body(s, type, 0, reason, len); /* or it is gone */
+    mig_stream_end_writes(s);
+    mig_stream_set_deadline(s, vm_clock_ns() + LINGER_NS);
+    mig_stream_drain(s);
+}
+
+/* -- handshake ---------------------------------------------------------------- */
+
+/* NULL: a HELLO was read. Else what was there instead. */
+static const char *read_hello(MigStream *s, MigHello *ret)
+{
+    MigWireRecord rec;
+    uint8_t body[MIG_HELLO_BYTES_MAX];
+    int err;
+
+    err = mig_stream_read_control(s, &rec, sizeof(rec));
+    if (err < 0) {
+        return mig_stream_strerror(err);
+    }
+    if (memcmp(&rec, "QEVM", 4) == 0) {
+        return "the peer sends QEMU's own format";
+    }
+    if (rec.magic != MIG_WIRE_MAGIC || rec.type != MIG_REC_HELLO ||
+        (rec.flags & (uint16_t)~MIG_FLAGS_ADVISORY) ||
+        rec.length > sizeof(body)) {
+        return "not a migration stream";
+    }
+    err = mig_stream_read_control(s, body, (size_t)rec.length);
+    if (err < 0) {
+        return mig_stream_strerror(err);
+    }
+    return mig_hello_decode(body, (size_t)rec.length, ret)
+               ? NULL
+               : "not a migration stream";
+}
+
+/* One connection: true if it began with a HELLO. */
+static bool try_connection(Destination *d, VmChannel *take_ch, MigHello *ret)
+{
+    MigStream *s = mig_stream_new(take_ch);
+    const char *what;
+
+    mig_publish_stream(d->m, s);
+    mig_stream_set_deadline(s, vm_clock_ns() + HELLO_TIMEOUT_NS);
+    what = read_hello(s, ret);
+    mig_stream_set_deadline(s, 0);
+    if (!what) {
+        d->s = s;
+        return true;
+    }
+    mig_publish_stream(d->m, NULL);
+    mig_stream_free(s);
+    if (!mig_is_cancelled(d->m)) {
+        /* The job goes on, so there is no error to return this by. */
+        vm_warn("migration: ignored a connection: %s", what);
+    }
+    return false; /* (4) */
+}
+
+static bool await_source(Destination *d, MigHello *ret, GError **errp)
+{
+    VmListener *listener;
+    bool found = false;
+
+    vm_mutex_lock(&d->m->lock);
+    listener = d->m->listener;
+    vm_mutex_unlock(&d->m->lock);
+    while (!found) {
+        VmChannel *ch = vm_listener_accept(listener, errp);
+
+        if (!ch) {
+            break;
+        }
+        found = try_connection(d, ch, ret);
+    }
+    vm_listener_free(mig_take_listener(d->m));
+    return found;
+}
+
+static void adopt_chunk_size(Destination *d, const MigHello *own,
+                             uint32_t chunk_pages)
+{
+    d->placement = d->vm->placement;
+    if (chunk_pages != own->chunk_pages) {
+        /* Only a side that keeps everything in RAM gets here. */
+        d->plain = ram_plain_placement_new(d->vm->ram, chunk_pages);
+        d->placement = d->plain;
+    }
+}
+
+static bool answer_hello(Destination *d, const MigHello *hello,
+                         GError **errp)
+{
+    const RamPlacement *p = d->vm->placement;
+    uint64_t budget = p->ops->budget_pages(p->opaque);
+    GError *local = NULL;
+    MigWireWelcome welcome;
+    MigHello own;
+
+    mig_hello_of_vm(d->vm, &own);
+    if (!mig_hello_answer(hello, &own, budget, &welcome, &local)) {
+        say_and_linger(d->s, MIG_REC_REFUSE, local->message);
+        g_propagate_prefixed_error(errp, local, "refused the source: ");
+        return false;
+    }
+    adopt_chunk_size(d, &own, welcome.chunk_pages);
+    d->ram = mig_ram_receiver_new(d->m, d->s, d->placement, budget);
+    d->devices = mig_device_store_new();
+    d->phase = PHASE_RAM;
+    d->records = 1;
+    MIG_INFO(d->m, info->destination_budget_bytes =
+                       budget > UINT64_MAX / RAM_PAGE_BYTES
+                           ? UINT64_MAX
+                           : budget * RAM_PAGE_BYTES);
+    return reply(d, MIG_REC_WELCOME, &welcome, sizeof(welcome), errp);
+}
+
+/* -- records --------------------------------------------------------------------- */
+
+static bool on_plan(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    if (d->planned) {
+        return refuse(errp, rec, "came twice");
+    }
+    d->planned = true;
+    return mig_ram_receive_plan(d->ram, rec, errp);
+}
+
+static bool on_chunk(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    return mig_ram_receive_chunk(d->ram, rec, errp);
+}
+
+static bool on_zero_range(Destination *d, const MigWireRecord *rec,
+                          GError **errp)
+{
+    return mig_ram_receive_zero_range(d->ram, rec, errp);
+}
+
+static bool on_pass(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    MigWirePass pass;
+
+    if (!read_body(d, rec, &pass, sizeof(pass), errp)) {
+        return false;
+    }
+    if (pass.pass != d->pass + 1 || pass.reserved) {
+        return refuse(errp, rec, "out of order");
+    }
+    d->pass++;
+    MIG_INFO(d->m, info->dirty_sync_count = d->pass - 1);
+    if (rec->flags & MIG_FLAG_LAST) {
+        d->phase = PHASE_DEVICES; /* READY answers for it */
+        return true;
+    }
+    return mig_ram_receive_settle(d->ram, errp) &&
+           reply(d, MIG_REC_PASS_DONE, &pass, sizeof(pass), errp);
+}
+
+static bool on_device(Destination *d, const MigWireRecord *rec,
+                      GError **errp)
+{
+    return mig_device_store_receive(d->devices, d->s, rec->length, errp);
+}
+
+static bool check_complete(Destination *d, const MigWireRecord *rec,
+                           const MigWireComplete *c, GError **errp)
+{
+    ChunkNo missing;
+
+    if (c->records != d->records - 1 ||
+        c->payload_pages != mig_ram_received_pages(d->ram) ||
+        c->devices != mig_device_store_count(d->devices)) {
+        return refuse(errp, rec, "its counts are not those of what came");
+    }
+    if (c->digest != d->digest_before) {
+        return refuse(errp, rec, "its digest is not that of what came");
+    }
+    if (!mig_ram_receive_is_whole(d->ram, &missing)) {
+        return vm_error_set(errp, 0,
+                            "migration stream: chunk %" PRIu32
+                            " of guest RAM never came", missing);
+    }
+    return true;
+}
+
+static bool on_complete(Destination *d, const MigWireRecord *rec,
+                        GError **errp)
+{
+    MigWireComplete c;
+
+    if (!read_body(d, rec, &c, sizeof(c), errp) ||
+        !check_complete(d, rec, &c, errp) ||
+        !mig_ram_receive_settle(d->ram, errp) ||
+        !mig_device_store_load(d->devices, d->vm, errp)) {
+        return false;
+    }
+    d->phase = PHASE_READY; /* (2) */
+    return reply(d, MIG_REC_READY, NULL, 0, errp);
+}
+
+/* Images, then the VM. On failure neither is in use here: (3). */
+static bool take_over(Destination *d, bool run, GError **errp)
+{
+    const MigrationVm *vm = d->vm;
+    int err;
+
+    if (vm->activate && !vm->activate(vm->opaque, errp)) {
+        return false;
+    }
+    err = vm->start(vm->opaque, run, errp);
+    if (err < 0) {
+        (void)vm_error_set(errp, -err, "cannot start the VM");
+        if (vm->inactivate) {
+            (void)vm->inactivate(vm->opaque, NULL); /* told already */
+        }
+        return false;
+    }
+    return true;
+}
+
+static bool on_run(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    MigWireRun run;
+
+    if (!read_body(d, rec, &run, sizeof(run), errp)) {
+        return false;
+    }
+    if (run.state > MIG_WIRE_RUN_RUNNING || run.reserved) {
+        return refuse(errp, rec, "bad run state");
+    }
+    if (!mig_commit(d->m)) {
+        return vm_error_set(errp, ECANCELED, "migration");
+    }
+    if (!take_over(d, run.state == MIG_WIRE_RUN_RUNNING, errp)) {
+        mig_uncommit(d->m);
+        return false;
+    }
+    d->phase = PHASE_DONE;
+    /* The VM is here now, whether the source learns of it or not. */
+    (void)reply(d, MIG_REC_RUNNING, NULL, 0, NULL);
+    return true;
+}
+
+typedef struct RecordKind {
+    uint16_t type;
+    uint16_t flags; /* known ones of the low byte */
+    unsigned phases;
+    bool (*handle)(Destination *d, const MigWireRecord *rec, GError **errp);
+} RecordKind;
+
+static const RecordKind kinds[] = {
+    { MIG_REC_PLAN, 0, PHASE_RAM, on_plan },
+    { MIG_REC_CHUNK, MIG_FLAG_HISTORY | MIG_FLAG_LAST, PHASE_RAM, on_chunk },
+    { MIG_REC_ZERO_RANGE, MIG_FLAG_HISTORY, PHASE_RAM, on_zero_range },
+    { MIG_REC_PASS, MIG_FLAG_LAST, PHASE_RAM, on_pass },
+    { MIG_REC_DEVICE, 0, PHASE_DEVICES, on_device },
+    { MIG_REC_COMPLETE, 0, PHASE_DEVICES, on_complete },
+    { MIG_REC_RUN, 0, PHASE_READY, on_run },
+};
+
+static bool handle_unknown(Destination *d, const MigWireRecord *rec,
+                           GError **errp)
+{
+    int err;
+
+    if (!(rec->type & MIG_REC_IGNORABLE)) {
+        return vm_error_set(errp, 0, "migration stream: unknown record type "
+                                     "0x%x", rec->type);
+    }
+    if (rec->length > MIG_IGNORED_BYTES_MAX) {
+        return vm_error_set(errp, 0, "migration stream: record type 0x%x is "
+                                     "too long", rec->type);
+    }
+    err = mig_stream_skip_control(d->s, rec->length);
+    return err == 0 || mig_stream_receive_error(err, errp);
+}
+
+static bool handle_record(Destination *d, const MigWireRecord *rec,
+                          GError **errp)
+{
+    uint16_t flags = rec->flags & (uint16_t)~MIG_FLAGS_ADVISORY;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (kinds[i].type != rec->type) {
+            continue;
+        }
+        if (!(kinds[i].phases & d->phase)) {
+            return refuse(errp, rec, "out of place");
+        }
+        if (flags & ~kinds[i].flags) {
+            return refuse(errp, rec, "unknown flags");
+        }
+        return kinds[i].handle(d, rec, errp);
+    }
+    return handle_unknown(d, rec, errp);
+}
+
+static bool receive_record(Destination *d, GError **errp)
+{
+    MigWireRecord rec;
+    int err;
+
+    d->digest_before = mig_stream_read_digest(d->s);
+    err = mig_stream_read_control(d->s, &rec, sizeof(rec));
+    if (err < 0) {
+        return mig_stream_receive_error(err, errp);
+    }
+    if (rec.magic != MIG_WIRE_MAGIC) {
+        return vm_error_set(errp, 0, "migration stream: no record where one "
+                                     "should begin");
+    }
+    d->records++;
+    if (!handle_record(d, &rec, errp)) {
+        g_prefix_error(errp, "record %" PRIu64 ": ", d->records);
+        return false;
+    }
+    return true;
+}
+
+/* -- the job ------------------------------------------------------------------------ */
+
+static bool receive_all(Destination *d, GError **errp)
+{
+    while (d->phase != PHASE_DONE) {
+        if (!receive_record(d, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool receive(Destination *d, GError **errp)
+{
+    MigHello hello;
+    GError *local = NULL;
+
+    if (!await_source(d, &hello, errp)) {
+        return false;
+    }
+    mig_set_status(d->m, MIGRATION_ACTIVE);
+    if (!answer_hello(d, &hello, errp)) {
+        return false;
+    }
+    if (!receive_all(d, &local)) {
+        say_and_linger(d->s, MIG_REC_FAILED, local->message);
+        g_propagate_error(errp, local);
+        return false;
+    }
+    return true;
+}
+
+static void tear_down(Destination *d)
+{
+    g_clear_pointer(&d->ram, mig_ram_receiver_free);
+    g_clear_pointer(&d->devices, mig_device_store_free);
+    g_clear_pointer(&d->plain, ram_plain_placement_free);
+    mig_publish_stream(d->m, NULL);
+    g_clear_pointer(&d->s, mig_stream_free);
+}
+
+void mig_destination_run(void *arg)
+{
+    Destination d = { .m = arg, .vm = ((Migration *)arg)->vm };
+    GError *error = NULL;
+    bool ok = receive(&d, &error);
+
+    tear_down(&d);
+    if (ok) {
+        mig_finish(d.m, MIGRATION_COMPLETED, NULL);
+    } else if (mig_is_cancelled(d.m)) {
+        mig_finish(d.m, MIGRATION_CANCELLED, NULL);
+    } else {
+        mig_finish(d.m, MIGRATION_FAILED, error->message);
+    }
+    g_clear_error(&error);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the two sides of a job share with its control (migration.c).
+ *
+ * Threads: each function says. lock is of rank VM_RANK_MIGRATION; nothing
+ * of the VM is called with it held.
+ */
+#ifndef VM_MIGRATION_INTERNAL_H
+#define VM_MIGRATION_INTERNAL_H
+
+#include "migration/migration.h"
+#include "stream.h"
+#include "util/channel.h"
+#include "util/thread.h"
+
+typedef struct MigEvent {
+    MigrationStatus status;
+    char *error;
+} MigEvent;
+
+struct Migration {
+    /* Immutable after migration_new(). */
+    const MigrationVm *vm;
+    GSource *events; /* on the default context; ready when queue is not empty */
+
+    /* Main thread only. */
+    VmThread *thread; /* of the last job; joined before the next */
+    char *address;    /* of the last job */
+    char *listen_address;
+    char *blocker;
+
+    /* Written by the main thread while no job is active, else immutable. */
+    int cancel_fd; /* eventfd: readable when the job shall end */
+
+    /* Protected by lock. */
+    VmMutex lock;
+    VmCond wake; /* cancel, or new parameters */
+    MigrationParameters parameters;
+    MigrationInfo info;
+    bool active;    /* a job's thread is at work */
+    bool cancelled; /* it shall end */
+    bool committed; /* RUN may be on its way: too late to cancel */
+    MigStream *stream;    /* of the job, for cutting; or NULL */
+    VmListener *listener; /* of the job, for waking; or NULL */
+    int64_t start_ns;
+    int64_t pace_ns; /* when the next bytes may leave */
+    RamPagingCounters counters_base;
+    GQueue queue; /* of MigEvent */
+};
+
+/* Job thread. The terminal states go through mig_finish() only. */
+void mig_set_status(Migration *m, MigrationStatus status);
+/* The last thing a job's thread does. error: for FAILED, else NULL. */
+void mig_finish(Migration *m, MigrationStatus status, const char *error);
+
+/* Any thread. */
+bool mig_is_cancelled(Migration *m);
+/* Job thread: publishes the stream so that a cancel can cut it; NULL takes
+ * it back. Cuts it at once when the job is cancelled already. */
+void mig_publish_stream(Migration *m, MigStream *s);
+/* Takes the listener back, for freeing. */
+VmListener *mig_take_listener(Migration *m);
+/*
+ * From here until mig_uncommit() no cancel cuts the stream. Returns false
+ * when the job is cancelled already.
+ */
+bool mig_commit(Migration *m);
+void mig_uncommit(Migration *m);
+
+/* Job thread: sleeps while the bandwidth limit says so, or until cancelled;
+ * then accounts for bytes that are about to be sent. */
+void mig_pace(Migration *m, uint64_t bytes);
+
+/* Changes the info under the lock: MIG_INFO(m, info->x += 1). */
+#define MIG_INFO(m, statement)                 \
+    do {                                       \
+        MigrationInfo *info = &(m)->info;      \
+        vm_mutex_lock(&(m)->lock);             \
+        statement;                             \
+        vm_mutex_unlock(&(m)->lock);           \
+    } while (0)
+
+/* The two sides: thread functions, arg is the Migration. */
+void mig_source_run(void *arg);
+void mig_destination_run(void *arg);
+
+#endif

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Control of migration: one job at a time, its state, its events.
+ *
+ *   NONE, COMPLETED, FAILED, CANCELLED
+ *      |  ^
+ *      |  +------------------------------------------------------+
+ *      |                                                         |
+ *      +-migration_start()--> SETUP -> ACTIVE -> DEVICE ---------+
+ *      |                        |        |         |             |
+ *      |                        +--------+---------+-cancel-> CANCELLING
+ *      +-migration_listen()-> SETUP -> ACTIVE -------------------+
+ *
+ * Invariants:
+ *   (1) active is true from start/listen until mig_finish(); a job's thread
+ *       touches nothing of the Migration after mig_finish().
+ *   (2) Once committed, nobody but the source's thread decides: RUN may be
+ *       on its way, and only the destination's answer tells which side runs.
+ *   (3) Statuses are delivered in order, on the main thread.
+ *
+ * Threads: the main thread calls the public functions; the job's thread and
+ * its helpers call those of migration-internal.h.
+ */
+#include "migration-internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+#define DEFAULT_BANDWIDTH (128ull << 20)
+#define DEFAULT_DOWNTIME_MS 300u
+#define DOWNTIME_MAX_MS (2000u * 1000u) /* as QEMU: 2000 s */
+/* What may leave at once after a pause, in time at the limit's rate. */
+#define PACE_BURST_NS (50 * VM_NS_PER_MS)
+
+const char *migration_status_to_string(MigrationStatus status)
+{
+    static const char *const names[MIGRATION__COUNT] = {
+        [MIGRATION_NONE] = "none",
+        [MIGRATION_SETUP] = "setup",
+        [MIGRATION_ACTIVE] = "active",
+        [MIGRATION_PRE_SWITCHOVER] = "pre-switchover",
+        [MIGRATION_DEVICE] = "device",
+        [MIGRATION_COMPLETED] = "completed",
+        [MIGRATION_FAILED] = "failed",
+        [MIGRATION_CANCELLING] = "cancelling",
+        [MIGRATION_CANCELLED] = "cancelled",
+    };
+
+    g_assert(status < MIGRATION__COUNT);
+    return names[status];
+}
+
+/* -- events -------------------------------------------------------------- */
+
+typedef struct EventSource {
+    GSource source;
+    Migration *m;
+} EventSource;
+
+static void event_free(gpointer data)
+{
+    MigEvent *e = data;
+
+    g_free(e->error);
+    g_free(e);
+}
+
+static MigEvent *event_pop(Migration *m)
+{
+    MigEvent *e;
+
+    vm_mutex_lock(&m->lock);
+    e = g_queue_pop_head(&m->queue);
+    vm_mutex_unlock(&m->lock);
+    return e;
+}
+
+static gboolean events_dispatch(GSource *source, GSourceFunc callback,
+                                gpointer data)
+{
+    Migration *m = ((EventSource *)source)->m;
+    MigEvent *e;
+
+    g_source_set_ready_time(source, -1);
+    while ((e = event_pop(m))) {
+        m->vm->status_changed(m->vm->opaque, e->status, e->error);
+        event_free(e);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static GSourceFuncs event_funcs = { .dispatch = events_dispatch };
+
+static void set_status_locked(Migration *m, MigrationStatus status,
+                              const char *error)
+{
+    MigEvent *e = g_new0(MigEvent, 1);
+
+    m->info.status = status;
+    g_strlcpy(m->info.error, error ? error : "", sizeof(m->info.error));
+    e->status = status;
+    e->error = g_strdup(error);
+    g_queue_push_tail(&m->queue, e);
+    g_source_set_ready_time(m->events, 0);
+}
+
+void mig_set_status(Migration *m, MigrationStatus status)
+{
+    vm_mutex_lock(&m->lock);
+    /* A cancel in the meantime has said CANCELLING: that stays. */
+    if (!m->cancelled || m->info.incoming) {
+        set_status_locked(m, status, NULL);
+    }
+    vm_mutex_unlock(&m->lock);
+}
+
+static void update_counters_locked(Migration *m)
+{
+    const RamPlacement *p = m->vm->placement;
+    RamPagingCounters now = { 0 };
+
+    p->ops->counters(p->opaque, &now);
+    m->info.pages_in = now.pages_in - m->counters_base.pages_in;
+    m->info.pages_out = now.pages_out - m->counters_base.pages_out;
+}
+
+static void update_times_locked(Migration *m)
+{
+    m->info.total_ms = (vm_clock_ns() - m->start_ns) / VM_NS_PER_MS;
+}
+
+void mig_finish(Migration *m, MigrationStatus status, const char *error)
+{
+    vm_mutex_lock(&m->lock);
+    update_counters_locked(m);
+    update_times_locked(m);
+    m->active = false; /* (1) */
+    m->committed = false;
+    set_status_locked(m, status, error);
+    vm_mutex_unlock(&m->lock);
+}
+
+/* -- what the job's threads ask ------------------------------------------- */
+
+bool mig_is_cancelled(Migration *m)
+{
+    bool cancelled;
+
+    vm_mutex_lock(&m->lock);
+    cancelled = m->cancelled;
+    vm_mutex_unlock(&m->lock);
+    return cancelled;
+}
+
+void mig_publish_stream(Migration *m, MigStream *s)
+{
+    vm_mutex_lock(&m->lock);
+    m->stream = s;
+    if (s && m->cancelled) {
+        mig_stream_cut(s);
+    }
+    vm_mutex_unlock(&m->lock);
+}
+
+VmListener *mig_take_listener(Migration *m)
+{
+    VmListener *listener;
+
+    vm_mutex_lock(&m->lock);
+    listener = g_steal_pointer(&m->listener);
+    vm_mutex_unlock(&m->lock);
+    return listener;
+}
+
+bool mig_commit(Migration *m)
+{
+    bool ok;
+
+    vm_mutex_lock(&m->lock);
+    ok = !m->cancelled;
+    m->committed = ok;
+    vm_mutex_unlock(&m->lock);
+    return ok;
+}
+
+void mig_uncommit(Migration *m)
+{
+    vm_mutex_lock(&m->lock);
+    m->committed = false;
+    vm_mutex_unlock(&m->lock);
+}
+
+void mig_pace(Migration *m, uint64_t bytes)
+{
+    uint64_t rate;
+
+    vm_mutex_lock(&m->lock);
+    for (;;) {
+        int64_t wait_ns = m->pace_ns - vm_clock_ns();
+
+        rate = m->parameters.max_bandwidth_bytes_per_s;
+        if (m->cancelled || rate == 0 || wait_ns <= 0) {
+            break;
+        }
+        (void)vm_cond_wait_ns(&m->wake, &m->lock, wait_ns);
+    }
+    if (rate) {
+        int64_t now = vm_clock_ns();
+
+        m->pace_ns = MAX(m->pace_ns, now - PACE_BURST_NS) +
+                     (int64_t)((double)bytes * 1e9 / (double)rate);
+    }
+    vm_mutex_unlock(&m->lock);
+}
+
+/* -- control -------------------------------------------------------------- */
+
+Migration *migration_new(const MigrationVm *vm)
+{
+    Migration *m = g_new0(Migration, 1);
+
+    m->vm = vm;
+    m->cancel_fd = -1;
+    m->parameters.max_bandwidth_bytes_per_s = DEFAULT_BANDWIDTH;
+    m->parameters.downtime_limit_ms = DEFAULT_DOWNTIME_MS;
+    vm_mutex_init(&m->lock, VM_RANK_MIGRATION);
+    vm_cond_init(&m->wake);
+    g_queue_init(&m->queue);
+    m->events = g_source_new(&event_funcs, sizeof(EventSource));
+    ((EventSource *)m->events)->m = m;
+    g_source_set_static_name(m->events, "migration");
+    g_source_attach(m->events, NULL);
+    return m;
+}
+
+/* Ends the job whichever side it is, unless it is committed. */
+static void cancel_job(Migration *m, bool incoming_too)
+{
+    vm_mutex_lock(&m->lock);
+    if (m->active && !m->cancelled && !m->committed && /* (2) */
+        (incoming_too || !m->info.incoming)) {
+        m->cancelled = true;
+        if (!m->info.incoming) {
+            set_status_locked(m, MIGRATION_CANCELLING, NULL);
+        }
+        if (m->stream) {
+            mig_stream_cut(m->stream);
+        }
+        if (m->listener) {
+            vm_listener_shutdown(m->listener);
+        }
+        (void)eventfd_write(m->cancel_fd, 1); /* cannot overflow */
+        vm_cond_broadcast(&m->wake);
+    }
+    vm_mutex_unlock(&m->lock);
+}
+
+void migration_cancel(Migration *m)
+{
+    cancel_job(m, /* incoming_too= */ false);
+}
+
+static void join_last_job(Migration *m)
+{
+    if (m->thread) {
+        vm_thread_join(m->thread);
+        m->thread = NULL;
+    }
+    vm_close_fd(&m->cancel_fd);
+    g_clear_pointer(&m->address, g_free);
+    g_clear_pointer(&m->listen_address, g_free);
+    vm_listener_free(mig_take_listener(m));
+}
+
+void migration_free(Migration *m)
+{
+    if (!m) {
+        return;
+    }
+    cancel_job(m, /* incoming_too= */ true);
+    join_last_job(m);
+    g_source_destroy(m->events);
+    g_source_unref(m->events);
+    g_queue_clear_full(&m->queue, event_free);
+    vm_cond_done(&m->wake);
+    vm_mutex_done(&m->lock);
+    g_free(m->blocker);
+    g_free(m);
+}
+
+void migration_get_parameters(const Migration *m, MigrationParameters *ret)
+{
+    /* Only the main thread, the caller's, writes them: no lock needed. */
+    *ret = m->parameters;
+}
+
+bool migration_set_parameters(Migration *m, const MigrationParameters *p,
+                              GError **errp)
+{
+    if (p->downtime_limit_ms > DOWNTIME_MAX_MS) {
+        return vm_error_set(errp, 0,
+                            "Parameter 'downtime-limit' expects an integer "
+                            "in the range of 0 to %u milliseconds",
+                            DOWNTIME_MAX_MS);
+    }
+    vm_mutex_lock(&m->lock);
+    m->parameters = *p;
+    m->pace_ns = 0; /* a debt at the old rate is forgiven */
+    vm_cond_broadcast(&m->wake);
+    vm_mutex_unlock(&m->lock);
+    return true;
+}
+
+static bool check_idle(Migration *m, GError **errp)
+{
+    bool active;
+
+    vm_mutex_lock(&m->lock);
+    active = m->active;
+    vm_mutex_unlock(&m->lock);
+    if (active) {
+        return vm_error_set(errp, 0,
+                            "There's a migration process in progress");
+    }
+    join_last_job(m);
+    return true;
+}
+
+static void start_job(Migration *m, bool incoming, VmListener *take_listener)
+{
+    const RamPlacement *p = m->vm->placement;
+
+    vm_mutex_lock(&m->lock);
+    memset(&m->info, 0, sizeof(m->info));
+    m->info.incoming = incoming;
+    m->info.ram_total_bytes = ram_block_bytes(m->vm->ram);
+    m->info.destination_budget_bytes = UINT64_MAX;
+    m->active = true;
+    m->cancelled = m->committed = false;
+    m->listener = take_listener;
+    m->start_ns = vm_clock_ns();
+    m->pace_ns = 0;
+    p->ops->counters(p->opaque, &m->counters_base);
+    set_status_locked(m, MIGRATION_SETUP, NULL);
+    vm_mutex_unlock(&m->lock);
+    m->thread = vm_thread_new(incoming ? "mig-dest" : "mig-source",
+                              incoming ? mig_destination_run
+                                       : mig_source_run, m);
+}
+
+static bool make_cancel_fd(Migration *m, GError **errp)
+{
+    m->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return m->cancel_fd >= 0 || vm_error_set(errp, errno, "migration: eventfd");
+}
+
+bool migration_start(Migration *m, const char *uri, GError **errp)
+{
+    if (m->blocker) {
+        return vm_error_set(errp, 0, "%s", m->blocker);
+    }
+    if (!check_idle(m, errp) || !vm_channel_address_check(uri, errp) ||
+        !make_cancel_fd(m, errp)) {
+        return false;
+    }
+    m->address = g_strdup(uri);
+    start_job(m, /* incoming= */ false, NULL);
+    return true;
+}
+
+bool migration_listen(Migration *m, const char *uri, GError **errp)
+{
+    VmListener *listener;
+
+    if (!check_idle(m, errp) || !make_cancel_fd(m, errp)) {
+        return false;
+    }
+    listener = vm_listener_new(uri, errp);
+    if (!listener) {
+        return false;
+    }
+    m->listen_address = g_strdup(vm_listener_address(listener));
+    start_job(m, /* incoming= */ true, listener);
+    return true;
+}
+
+const char *migration_listen_address(const Migration *m)
+{
+    Migration *mutable = (Migration *)m; /* the lock is no part of its value */
+    bool listening;
+
+    vm_mutex_lock(&mutable->lock);
+    listening = m->listener != NULL;
+    vm_mutex_unlock(&mutable->lock);
+    return listening ? m->listen_address : NULL;
+}
+
+void migration_query(Migration *m, MigrationInfo *ret)
+{
+    vm_mutex_lock(&m->lock);
+    if (m->active) {
+        update_counters_locked(m);
+        update_times_locked(m);
+    }
+    *ret = m->info;
+    vm_mutex_unlock(&m->lock);
+}
+
+void migration_set_blocker(Migration *m, const char *reason)
+{
+    g_free(m->blocker);
+    m->blocker = g_strdup(reason);
+}
+
+const char *migration_get_blocker(const Migration *m)
+{
+    return m->blocker;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest RAM as it arrives.
+ *
+ * Why the payload is read straight into the frame that import_begin() lends:
+ * it then moves to its place, in RAM or in the swap file, without a copy and
+ * without passing through the guest. Commits are asynchronous: IMPORT_WINDOW
+ * of them may be under way while the next payload is being received.
+ *
+ * Invariants:
+ *   (1) A chunk is in at most one slot: a newer copy waits for the older.
+ *   (2) All that the stream says is checked before import_begin().
+ *   (3) A slot that is busy belongs to the placement; each import that was
+ *       begun is committed or aborted, also after an error.
+ *   (4) Chunks that the source asked to have in RAM are together at most the
+ *       budget that was announced.
+ *
+ * Threads: the destination's thread, but for import_done(), which comes on
+ * any.
+ */
+#include "ram-receive.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "util/bits.h"
+#include "util/error.h"
+
+#define IMPORT_WINDOW 16u
+G_STATIC_ASSERT(IMPORT_WINDOW <= RAM_IMPORTS_MAX);
+
+typedef struct ImportSlot {
+    RamImport im;
+    MigRamReceiver *receiver;
+    uint8_t history[RAM_CHUNK_PAGES_MAX];
+    bool busy; /* protected by lock; true: the placement's */
+} ImportSlot;
+
+struct MigRamReceiver {
+    /* Immutable. */
+    Migration *m;
+    MigStream *s;
+    const RamPlacement *p;
+    uint64_t budget_pages;
+    uint32_t chunk_pages;
+    uint32_t chunks;
+    uint64_t total_pages;
+    size_t bitmap_bytes;
+
+    /* The destination's thread only. */
+    unsigned long *seen;   /* chunks that came at least once */
+    unsigned long *in_ram; /* chunks counted in ram_pages */
+    uint64_t ram_pages;
+    uint64_t received_pages;
+
+    /* Protected by lock (rank VM_RANK_LEAF). */
+    VmMutex lock;
+    VmCond cond;
+    int error; /* of the first import that failed */
+    ChunkNo error_chunk;
+    ImportSlot slots[IMPORT_WINDOW];
+};
+
+static void import_done(RamImport *im)
+{
+    ImportSlot *slot = im->opaque;
+    MigRamReceiver *r = slot->receiver;
+
+    vm_mutex_lock(&r->lock);
+    slot->busy = false;
+    if (im->result < 0 && !r->error) {
+        r->error = im->result;
+        r->error_chunk = im->chunk;
+    }
+    vm_cond_signal(&r->cond);
+    vm_mutex_unlock(&r->lock);
+}
+
+MigRamReceiver *mig_ram_receiver_new(Migration *m, MigStream *s,
+                                     const RamPlacement *placement,
+                                     uint64_t budget_pages)
+{
+    MigRamReceiver *r = g_new0(MigRamReceiver, 1);
+
+    r->m = m;
+    r->s = s;
+    r->p = placement;
+    r->budget_pages = budget_pages;
+    r->chunk_pages = placement->ops->chunk_pages(placement->opaque);
+    r->total_pages = ram_block_pages(m->vm->ram);
+    r->chunks = (uint32_t)((r->total_pages + r->chunk_pages - 1) /
+                           r->chunk_pages);
+    r->bitmap_bytes = mig_bitmap_bytes(r->chunk_pages);
+    r->seen = vm_bitmap_new(r->chunks);
+    r->in_ram = vm_bitmap_new(r->chunks);
+    vm_mutex_init(&r->lock, VM_RANK_LEAF);
+    vm_cond_init(&r->cond);
+    for (unsigned i = 0; i < IMPORT_WINDOW; i++) {
+        r->slots[i].receiver = r;
+        r->slots[i].im.opaque = &r->slots[i];
+        r->slots[i].im.done = import_done;
+    }
+    return r;
+}
+
+static bool any_busy_locked(const MigRamReceiver *r)
+{
+    for (unsigned i = 0; i < IMPORT_WINDOW; i++) {
+        if (r->slots[i].busy) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void wait_all(MigRamReceiver *r)
+{
+    vm_mutex_lock(&r->lock);
+    while (any_busy_locked(r)) {
+        vm_cond_wait(&r->cond, &r->lock);
+    }
+    vm_mutex_unlock(&r->lock);
+}
+
+void mig_ram_receiver_free(MigRamReceiver *r)
+{
+    if (!r) {
+        return;
+    }
+    wait_all(r); /* (3) */
+    vm_cond_done(&r->cond);
+    vm_mutex_done(&r->lock);
+    g_free(r->seen);
+    g_free(r->in_ram);
+    g_free(r);
+}
+
+uint64_t mig_ram_received_pages(const MigRamReceiver *r)
+{
+    return r->received_pages;
+}
+
+bool mig_ram_receive_is_whole(const MigRamReceiver *r, ChunkNo *ret_missing)
+{
+    size_t c = vm_bitmap_next_clear(r->seen, 0, r->chunks);
+
+    if (c < r->chunks) {
+        *ret_missing = (ChunkNo)c;
+        return false;
+    }
+    return true;
+}
+
+static bool import_error(int err, ChunkNo chunk, GError **errp)
+{
+    return vm_error_set(errp, -err, "cannot put chunk %" PRIu32
+                                    " of guest RAM in its place", chunk);
+}
+
+/* Tells the error of an import that finished on its own, if there is one. */
+static bool check_imports(MigRamReceiver *r, GError **errp)
+{
+    ChunkNo chunk;
+    int err;
+
+    vm_mutex_lock(&r->lock);
+    err = r->error;
+    chunk = r->error_chunk;
+    vm_mutex_unlock(&r->lock);
+    return err == 0 || import_error(err, chunk, errp);
+}
+
+bool mig_ram_receive_settle(MigRamReceiver *r, GError **errp)
+{
+    wait_all(r);
+    return check_imports(r, errp);
+}
+
+static uint32_t pages_of(const MigRamReceiver *r, ChunkNo chunk)
+{
+    return (uint32_t)MIN((uint64_t)r->chunk_pages,
+                         r->total_pages - (uint64_t)chunk * r->chunk_pages);
+}
+
+static bool refuse(GError **errp, const MigWireRecord *rec, const char *what)
+{
+    return vm_error_set(errp, 0, "migration stream: %s record: %s",
+                        mig_record_to_string(rec->type), what);
+}
+
+static bool read_control(MigRamReceiver *r, void *buf, size_t len,
+                         GError **errp)
+{
+    int err = mig_stream_read_control(r->s, buf, len);
+
+    return err == 0 || mig_stream_receive_error(err, errp);
+}
+
+/* -- PLAN ------------------------------------------------------------------- */
+
+bool mig_ram_receive_plan(MigRamReceiver *r, const MigWireRecord *rec,
+                          GError **errp)
+{
+    MigWirePlan plan;
+
+    if (rec->length != sizeof(plan)) {
+        return refuse(errp, rec, "bad length");
+    }
+    if (!read_control(r, &plan, sizeof(plan), errp)) {
+        return false;
+    }
+    if (plan.ram_pages > r->total_pages || plan.swap_pages > r->total_pages ||
+        plan.zero_pages > r->total_pages ||
+        plan.ram_pages + plan.swap_pages + plan.zero_pages !=
+            r->total_pages) {
+        return refuse(errp, rec, "its pages do not add up to the RAM");
+    }
+    if (plan.ram_pages > r->budget_pages) {
+        return refuse(errp, rec, "more RAM than this side has announced");
+    }
+    MIG_INFO(r->m, info->ram_remaining_bytes =
+                       (plan.ram_pages + plan.swap_pages) * RAM_PAGE_BYTES);
+    return true;
+}
+
+/* -- slots ------------------------------------------------------------------ */
+
+static ImportSlot *find_slot_locked(MigRamReceiver *r, ChunkNo chunk)
+{
+    ImportSlot *free_slot = NULL;
+
+    for (unsigned i = 0; i < IMPORT_WINDOW; i++) {
+        ImportSlot *slot = &r->slots[i];
+
+        if (!slot->busy) {
+            free_slot = slot;
+        } else if (slot->im.chunk == chunk) {
+            return NULL; /* (1) */
+        }
+    }
+    return free_slot;
+}
+
+/* A free slot, once the chunk is in no other. */
+static ImportSlot *take_slot(MigRamReceiver *r, ChunkNo chunk)
+{
+    ImportSlot *slot;
+
+    vm_mutex_lock(&r->lock);
+    while (!(slot = find_slot_locked(r, chunk))) {
+        vm_cond_wait(&r->cond, &r->lock);
+    }
+    vm_mutex_unlock(&r->lock);
+    return slot;
+}
+
+static void commit_slot(MigRamReceiver *r, ImportSlot *slot)
+{
+    vm_mutex_lock(&r->lock);
+    slot->busy = true; /* before commit: done() may come within it */
+    vm_mutex_unlock(&r->lock);
+    r->p->ops->import_commit(r->p->opaque, &slot->im);
+}
+
+/* -- CHUNK ------------------------------------------------------------------ */
+
+typedef struct ChunkHead {
+    MigWireChunk w;
+    unsigned long pages[RAM_CHUNK_LONGS];
+    unsigned long zero[RAM_CHUNK_LONGS];
+    uint32_t npages; /* of the chunk */
+} ChunkHead;
+
+/* The bitmaps agree with each other, with the counts and the length: (2). */
+static bool check_chunk(const MigRamReceiver *r, const MigWireRecord *rec,
+                        const ChunkHead *h, GError **errp)
+{
+    uint64_t history = rec->flags & MIG_FLAG_HISTORY ? h->npages : 0;
+    uint64_t length = sizeof(h->w) + 2 * r->bitmap_bytes + history +
+                      (uint64_t)h->w.payload_pages * RAM_PAGE_BYTES;
+
+    for (unsigned i = 0; i < RAM_CHUNK_LONGS; i++) {
+        if (h->pages[i] & h->zero[i]) {
+            return refuse(errp, rec, "a page is both payload and zero");
+        }
+    }
+    if (vm_bitmap_next_set(h->pages, h->npages, RAM_CHUNK_PAGES_MAX) <
+            RAM_CHUNK_PAGES_MAX ||
+        vm_bitmap_next_set(h->zero, h->npages, RAM_CHUNK_PAGES_MAX) <
+            RAM_CHUNK_PAGES_MAX) {
+        return refuse(errp, rec, "a page beyond the end of the chunk");
+    }
+    if (vm_bitmap_count(h->pages, 0, h->npages) != h->w.payload_pages) {
+        return refuse(errp, rec, "the payload's size is not the bitmap's");
+    }
+    if (rec->length != length) {
+        return refuse(errp, rec, "bad length");
+    }
+    return true;
+}
+
+static bool check_place(MigRamReceiver *r, const MigWireRecord *rec,
+                        const ChunkHead *h, GError **errp)
+{
+    if (h->w.place != MIG_WIRE_PLACE_RAM &&
+        h->w.place != MIG_WIRE_PLACE_SWAP) {
+        return refuse(errp, rec, "unknown placement");
+    }
+    if (h->w.place == MIG_WIRE_PLACE_RAM &&
+        !vm_bit_test(r->in_ram, h->w.chunk)) { /* (4) */
+        if (h->npages > r->budget_pages - r->ram_pages) {
+            return refuse(errp, rec, "more RAM than this side has announced");
+        }
+        r->ram_pages += h->npages;
+        vm_bit_set(r->in_ram, h->w.chunk);
+    }
+    return true;
+}
+
+static bool read_chunk_head(MigRamReceiver *r, const MigWireRecord *rec,
+                            ChunkHead *h, GError **errp)
+{
+    memset(h, 0, sizeof(*h));
+    if (rec->length < sizeof(h->w) + 2 * r->bitmap_bytes) {
+        return refuse(errp, rec, "too short");
+    }
+    if (!read_control(r, &h->w, sizeof(h->w), errp) ||
+        !read_control(r, h->pages, r->bitmap_bytes, errp) ||
+        !read_control(r, h->zero, r->bitmap_bytes, errp)) {
+        return false;
+    }
+    if (h->w.chunk >= r->chunks || h->w.reserved) {
+        return refuse(errp, rec, "no such chunk");
+    }
+    h->npages = pages_of(r, h->w.chunk);
+    return check_chunk(r, rec, h, errp) && check_place(r, rec, h, errp);
+}
+
+/* Runs of pages straight into the lent frame. */
+static bool read_payload(MigRamReceiver *r, const ChunkHead *h, uint8_t *buf,
+                         GError **errp)
+{
+    size_t i = vm_bitmap_next_set(h->pages, 0, h->npages);
+
+    while (i < h->npages) {
+        size_t end = vm_bitmap_next_clear(h->pages, i, h->npages);
+        int err = mig_stream_read_payload(r->s, buf + i * RAM_PAGE_BYTES,
+                                          (end - i) * RAM_PAGE_BYTES);
+
+        if (err < 0) {
+            return mig_stream_receive_error(err, errp);
+        }
+        i = vm_bitmap_next_set(h->pages, end, h->npages);
+    }
+    return true;
+}
+
+static void account(MigRamReceiver *r, const ChunkHead *h)
+{
+    uint64_t zero = vm_bitmap_count(h->zero, 0, h->npages);
+    uint64_t bytes = (uint64_t)h->w.payload_pages * RAM_PAGE_BYTES;
+    bool ram = h->w.place == MIG_WIRE_PLACE_RAM;
+
+    vm_bit_set(r->seen, h->w.chunk);
+    r->received_pages += h->w.payload_pages;
+    MIG_INFO(r->m, {
+        info->normal_pages += h->w.payload_pages;
+        info->duplicate_pages += zero;
+        info->zero_bytes += zero * RAM_PAGE_BYTES;
+        info->sent_ram_bytes += ram ? bytes : 0;
+        info->sent_swap_bytes += ram ? 0 : bytes;
+        info->ram_remaining_bytes -= MIN(bytes, info->ram_remaining_bytes);
+        info->transferred_bytes = mig_stream_bytes_read(r->s);
+    });
+}
+
+static bool import_chunk(MigRamReceiver *r, const ChunkHead *h,
+                         ImportSlot *slot, GError **errp)
+{
+    RamImport *im = &slot->im;
+    int err;
+
+    im->chunk = h->w.chunk;
+    im->place = h->w.place == MIG_WIRE_PLACE_RAM ? RAM_PLACE_RAM
+                                                 : RAM_PLACE_SWAP;
+    memcpy(im->pages, h->pages, sizeof(im->pages));
+    memcpy(im->zero, h->zero, sizeof(im->zero));
+    im->result = 0;
+    err = r->p->ops->import_begin(r->p->opaque, im);
+    if (err < 0) {
+        return import_error(err, im->chunk, errp);
+    }
+    if (!read_payload(r, h, im->buf, errp)) {
+        r->p->ops->import_abort(r->p->opaque, im); /* (3) */
+        return false;
+    }
+    commit_slot(r, slot);
+    return true;
+}
+
+static bool import_zero(MigRamReceiver *r, ChunkNo chunk,
+                        const uint8_t *history, GError **errp)
+{
+    int err;
+
+    (void)take_slot(r, chunk); /* (1): no older copy is under way */
+    err = r->p->ops->import_zero(r->p->opaque, chunk, history);
+    return err == 0 || import_error(err, chunk, errp);
+}
+
+bool mig_ram_receive_chunk(MigRamReceiver *r, const MigWireRecord *rec,
+                           GError **errp)
+{
+    bool with_history = rec->flags & MIG_FLAG_HISTORY;
+    ChunkHead h;
+    ImportSlot *slot;
+    bool ok;
+
+    if (!check_imports(r, errp) || !read_chunk_head(r, rec, &h, errp)) {
+        return false;
+    }
+    slot = take_slot(r, h.w.chunk);
+    if (with_history && !read_control(r, slot->history, h.npages, errp)) {
+        return false;
+    }
+    slot->im.history = with_history ? slot->history : NULL;
+    if (vm_bitmap_count(h.zero, 0, h.npages) == h.npages) {
+        ok = import_zero(r, h.w.chunk, slot->im.history, errp);
+    } else {
+        ok = import_chunk(r, &h, slot, errp);
+    }
+    if (ok) {
+        account(r, &h);
+    }
+    return ok;
+}
+
+/* -- ZERO_RANGE --------------------------------------------------------------- */
+
+static bool check_range(const MigRamReceiver *r, const MigWireRecord *rec,
+                        const MigWireZeroRange *w, GError **errp)
+{
+    bool with_history = rec->flags & MIG_FLAG_HISTORY;
+    uint64_t pages;
+
+    if (w->count == 0 || w->first >= r->chunks ||
+        w->count > r->chunks - w->first) {
+        return refuse(errp, rec, "no such chunks");
+    }
+    if (with_history && w->count > MIG_ZERO_HISTORIES_MAX) {
+        return refuse(errp, rec, "too many histories");
+    }
+    pages = MIN((uint64_t)w->count * r->chunk_pages,
+                r->total_pages - (uint64_t)w->first * r->chunk_pages);
+    if (rec->length != sizeof(*w) + (with_history ? pages : 0)) {
+        return refuse(errp, rec, "bad length");
+    }
+    return true;
+}
+
+static void account_zero(MigRamReceiver *r, ChunkNo chunk)
+{
+    uint64_t pages = pages_of(r, chunk);
+
+    vm_bit_set(r->seen, chunk);
+    MIG_INFO(r->m, {
+        info->duplicate_pages += pages;
+        info->zero_bytes += pages * RAM_PAGE_BYTES;
+        info->transferred_bytes = mig_stream_bytes_read(r->s);
+    });
+}
+
+bool mig_ram_receive_zero_range(MigRamReceiver *r, const MigWireRecord *rec,
+                                GError **errp)
+{
+    uint8_t history[RAM_CHUNK_PAGES_MAX];
+    bool with_history = rec->flags & MIG_FLAG_HISTORY;
+    MigWireZeroRange w;
+
+    if (rec->length < sizeof(w)) {
+        return refuse(errp, rec, "too short");
+    }
+    if (!check_imports(r, errp) || !read_control(r, &w, sizeof(w), errp) ||
+        !check_range(r, rec, &w, errp)) {
+        return false;
+    }
+    for (ChunkNo c = w.first; c < w.first + w.count; c++) {
+        if (with_history &&
+            !read_control(r, history, pages_of(r, c), errp)) {
+            return false;
+        }
+        if (!import_zero(r, c, with_history ? history : NULL, errp)) {
+            return false;
+        }
+        account_zero(r, c);
+    }
+    return true;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest RAM, from the stream into the destination's placement.
+ *
+ * Threads: the destination's thread. Errors: GError; the first is sticky.
+ */
+#ifndef VM_MIGRATION_RAM_RECEIVE_H
+#define VM_MIGRATION_RAM_RECEIVE_H
+
+#include "migration-internal.h"
+#include "stream.h"
+
+typedef struct MigRamReceiver MigRamReceiver;
+
+/* All are borrowed. budget_pages: what was announced to the source. */
+MigRamReceiver *mig_ram_receiver_new(Migration *m, MigStream *s,
+                                     const RamPlacement *placement,
+                                     uint64_t budget_pages);
+/* Waits for what is under way. */
+void mig_ram_receiver_free(MigRamReceiver *r);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigRamReceiver, mig_ram_receiver_free)
+
+/* Each reads the body of its record. */
+bool mig_ram_receive_plan(MigRamReceiver *r, const MigWireRecord *rec,
+                          GError **errp);
+bool mig_ram_receive_chunk(MigRamReceiver *r, const MigWireRecord *rec,
+                           GError **errp);
+bool mig_ram_receive_zero_range(MigRamReceiver *r, const MigWireRecord *rec,
+                                GError **errp);
+/* Barrier: all that was received is in its place, or the error is told. */
+bool mig_ram_receive_settle(MigRamReceiver *r, GError **errp);
+/* Whether each chunk has come at least once; else *ret is one that has not. */
+bool mig_ram_receive_is_whole(const MigRamReceiver *r, ChunkNo *ret_missing);
+uint64_t mig_ram_received_pages(const MigRamReceiver *r);
+
+#endif

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The source's passes over guest RAM.
+ *
+ * Why a window of exports: a chunk that lies in the swap file takes the
+ * device's latency to read. EXPORT_WINDOW of them are under way while the
+ * oldest is being sent, so that device and network both stay busy. Chunks
+ * are sent in the order in which they were started.
+ *
+ * Nothing is copied: the payload leaves from the export's own buffer or
+ * from the guest's pages, which export_start() pinned. A page of the latter
+ * may be written by the guest while it is being sent; then it is in a later
+ * sync of the dirty log, and is sent again.
+ *
+ * Invariants:
+ *   (1) Slots [head, head + busy) of the ring are under way, in the order of
+ *       sending; a chunk is in at most one of them.
+ *   (2) A dirty bit is cleared before the export of its page is started: a
+ *       later write sets it again by a later sync.
+ *   (3) Each export that was started is waited for and ended, also after an
+ *       error or a cancel.
+ *
+ * Threads: the source's thread, but for export_done(), which comes on any.
+ */
+#include "ram-send.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "plan.h"
+#include "util/bits.h"
+#include "util/error.h"
+
+#define EXPORT_WINDOW 16u
+G_STATIC_ASSERT(EXPORT_WINDOW <= RAM_EXPORTS_MAX);
+
+typedef struct ExportSlot {
+    RamExport e;
+    MigRamSender *sender;
+    bool done; /* protected by lock */
+} ExportSlot;
+
+struct MigRamSender {
+    /* Immutable. */
+    MigRamSenderConfig c;
+    uint32_t chunk_pages;
+    uint32_t chunks;
+    uint64_t total_pages;
+    size_t chunk_bytes;
+    size_t bitmap_bytes;
+    uint8_t *buffers; /* one mapping, EXPORT_WINDOW chunks */
+
+    /* The source's thread only. */
+    RamPlace *place; /* by chunk: where it goes */
+    uint64_t room_pages; /* of the budget, beyond the plan */
+    uint64_t payload_pages;
+    unsigned head, busy; /* (1) */
+    bool stopped;        /* the VM is: this is the last pass */
+    bool first_pass;
+    ExportSlot slots[EXPORT_WINDOW];
+
+    /* Protected by lock (rank VM_RANK_LEAF): slots[].done. */
+    VmMutex lock;
+    VmCond cond;
+};
+
+/* -- set-up --------------------------------------------------------------- */
+
+static bool map_buffers(MigRamSender *s, GError **errp)
+{
+    size_t bytes = s->chunk_bytes * EXPORT_WINDOW;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED) {
+        return vm_error_set(errp, errno, "migration: %zu bytes of buffers",
+                            bytes);
+    }
+    s->buffers = p;
+    return true;
+}
+
+static void export_done(RamExport *e)
+{
+    ExportSlot *slot = e->opaque;
+    MigRamSender *s = slot->sender;
+
+    vm_mutex_lock(&s->lock);
+    slot->done = true;
+    vm_cond_signal(&s->cond);
+    vm_mutex_unlock(&s->lock);
+}
+
+MigRamSender *mig_ram_sender_new(const MigRamSenderConfig *config,
+                                 GError **errp)
+{
+    g_autoptr(MigRamSender) s = g_new0(MigRamSender, 1);
+    const RamPlacement *p = config->placement;
+
+    s->c = *config;
+    vm_mutex_init(&s->lock, VM_RANK_LEAF);
+    vm_cond_init(&s->cond);
+    s->chunk_pages = p->ops->chunk_pages(p->opaque);
+    s->total_pages = ram_block_pages(config->ram);
+    s->chunks = (uint32_t)((s->total_pages + s->chunk_pages - 1) /
+                           s->chunk_pages);
+    s->chunk_bytes = s->chunk_pages * RAM_PAGE_BYTES;
+    s->bitmap_bytes = mig_bitmap_bytes(s->chunk_pages);
+    s->place = g_new0(RamPlace, s->chunks);
+    if (!map_buffers(s, errp)) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < EXPORT_WINDOW; i++) {
+        s->slots[i].sender = s;
+        s->slots[i].e.buf = s->buffers + i * s->chunk_bytes;
+        s->slots[i].e.done = export_done;
+        s->slots[i].e.opaque = &s->slots[i];
+    }
+    return g_steal_pointer(&s);
+}
+
+void mig_ram_sender_free(MigRamSender *s)
+{
+    if (!s) {
+        return;
+    }
+    g_assert(s->busy == 0); /* (3) */
+    if (s->buffers) {
+        (void)munmap(s->buffers, s->chunk_bytes * EXPORT_WINDOW);
+    }
+    vm_cond_done(&s->cond);
+    vm_mutex_done(&s->lock);
+    g_free(s->place);
+    g_free(s);
+}
+
+uint64_t mig_ram_payload_pages(const MigRamSender *s)
+{
+    return s->payload_pages;
+}
+
+static uint32_t pages_of(const MigRamSender *s, ChunkNo chunk)
+{
+    return (uint32_t)MIN((uint64_t)s->chunk_pages,
+                         s->total_pages - (uint64_t)chunk * s->chunk_pages);
+}
+
+/* -- one chunk ------------------------------------------------------------- */
+
+/* The guest may be writing: the answer is about some moment, and a write
+ * after it is in the dirty log. Hence no sanitizer either. */
+__attribute__((no_sanitize("thread"))) static bool
+page_is_zero(const uint8_t *page)
+{
+    const uint64_t *words = (const uint64_t *)page;
+
+    for (size_t i = 0; i < RAM_PAGE_BYTES / 8; i += 8) {
+        if (words[i] | words[i + 1] | words[i + 2] | words[i + 3] |
+            words[i + 4] | words[i + 5] | words[i + 6] | words[i + 7]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+typedef struct ChunkPayload {
+    unsigned long pages[RAM_CHUNK_LONGS];
+    unsigned long zero[RAM_CHUNK_LONGS];
+    unsigned npages, nzero;
+    struct iovec iov[MIG_PAYLOAD_IOV_MAX];
+    int niov;
+} ChunkPayload;
+G_STATIC_ASSERT(MIG_PAYLOAD_IOV_MAX >= RAM_CHUNK_PAGES_MAX);
+
+static void payload_add(ChunkPayload *p, uint8_t *at)
+{
+    struct iovec *last = p->niov ? &p->iov[p->niov - 1] : NULL;
+
+    if (last && (uint8_t *)last->iov_base + last->iov_len == at) {
+        last->iov_len += RAM_PAGE_BYTES;
+    } else {
+        p->iov[p->niov++] = (struct iovec){ at, RAM_PAGE_BYTES };
+    }
+}
+
+static void collect_payload(MigRamSender *s, const RamExport *e,
+                            ChunkPayload *p)
+{
+    uint32_t n = pages_of(s, e->chunk);
+    uint8_t *guest = ram_block_hva(s->c.ram) + e->chunk * s->chunk_bytes;
+
+    memset(p, 0, offsetof(ChunkPayload, iov));
+    p->niov = 0;
+    for (size_t i = vm_bitmap_next_set(e->want, 0, n); i < n;
+         i = vm_bitmap_next_set(e->want, i + 1, n)) {
+        uint8_t *from = vm_bit_test(e->in_buf, i) ? e->buf : guest;
+        uint8_t *at = from + i * RAM_PAGE_BYTES;
+
+        if (vm_bit_test(e->zero, i) || page_is_zero(at)) {
+            vm_bit_set(p->zero, i);
+            p->nzero++;
+        } else {
+            vm_bit_set(p->pages, i);
+            p->npages++;
+            payload_add(p, at);
+        }
+    }
+}
+
+/* A chunk that was ZERO in the plan and is not any more gets a place. */
+static RamPlace place_of(MigRamSender *s, ChunkNo chunk)
+{
+    uint32_t n = pages_of(s, chunk);
+
+    if (s->place[chunk] == RAM_PLACE_ZERO) {
+        if (n <= s->room_pages) {
+            s->place[chunk] = RAM_PLACE_RAM;
+            s->room_pages -= n;
+        } else {
+            s->place[chunk] = RAM_PLACE_SWAP;
+        }
+    }
+    return s->place[chunk];
+}
+
+static void account(MigRamSender *s, const RamExport *e,
+                    const ChunkPayload *p, RamPlace place)
+{
+    uint64_t bytes = p->npages * RAM_PAGE_BYTES;
+    uint64_t from_swap = RAM_PAGE_BYTES *
+                         vm_bitmap_count(e->in_buf, 0, s->chunk_pages);
+    uint64_t left = (uint64_t)(p->npages + p->nzero) * RAM_PAGE_BYTES;
+
+    s->payload_pages += p->npages;
+    MIG_INFO(s->c.m, {
+        info->normal_pages += p->npages;
+        info->duplicate_pages += p->nzero;
+        info->zero_bytes += p->nzero * RAM_PAGE_BYTES;
+        info->sent_ram_bytes += place == RAM_PLACE_RAM ? bytes : 0;
+        info->sent_swap_bytes += place == RAM_PLACE_SWAP ? bytes : 0;
+        info->from_swap_bytes += from_swap;
+        info->ram_remaining_bytes -= MIN(left, info->ram_remaining_bytes);
+        info->transferred_bytes = mig_stream_bytes_written(s->c.stream);
+    });
+}
+
+static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
+{
+    const RamPlacement *p = s->c.placement;
+    RamPlace place = place_of(s, e->chunk);
+    uint8_t history[RAM_CHUNK_PAGES_MAX];
+    ChunkPayload payload;
+    MigWireChunk body;
+    struct iovec control[4];
+    uint16_t flags = s->stopped ? MIG_FLAG_LAST : 0;
+    int ncontrol = 0, err;
+
+    collect_payload(s, e, &payload);
+    body = (MigWireChunk){
+        .chunk = e->chunk,
+        .payload_pages = (uint16_t)payload.npages,
+        .place = place == RAM_PLACE_RAM ? MIG_WIRE_PLACE_RAM
+                                        : MIG_WIRE_PLACE_SWAP,
+    };
+    control[ncontrol++] = (struct iovec){ &body, sizeof(body) };
+    control[ncontrol++] = (struct iovec){ payload.pages, s->bitmap_bytes };
+    control[ncontrol++] = (struct iovec){ payload.zero, s->bitmap_bytes };
+    if (s->first_pass && s->c.has_history) {
+        flags |= MIG_FLAG_HISTORY;
+        p->ops->history(p->opaque, e->chunk, history);
+        control[ncontrol++] = (struct iovec){ history,
+                                              pages_of(s, e->chunk) };
+    }
+    if (!s->stopped) {
+        mig_pace(s->c.m, payload.npages * RAM_PAGE_BYTES);
+    }
+    err = mig_stream_write(s->c.stream, MIG_REC_CHUNK, flags, control,
+                           ncontrol, payload.iov, payload.niov);
+    if (err < 0) {
+        return mig_stream_send_error(err, errp);
+    }
+    account(s, e, &payload, place);
+    return true;
+}
+
+/* -- the window ------------------------------------------------------------ */
+
+static bool start_export(MigRamSender *s, ChunkNo chunk,
+                         const unsigned long *want, GError **errp)
+{
+    const RamPlacement *p = s->c.placement;
+    ExportSlot *slot = &s->slots[(s->head + s->busy) % EXPORT_WINDOW];
+    int err;
+
+    g_assert(s->busy < EXPORT_WINDOW);
+    slot->e.chunk = chunk;
+    memcpy(slot->e.want, want, sizeof(slot->e.want));
+    memset(slot->e.zero, 0, sizeof(slot->e.zero));
+    memset(slot->e.in_buf, 0, sizeof(slot->e.in_buf));
+    slot->e.result = 0;
+    slot->done = false;
+    err = p->ops->export_start(p->opaque, &slot->e);
+    if (err < 0) {
+        return vm_error_set(errp, -err, "cannot read chunk %" PRIu32
+                                        " of guest RAM", chunk);
+    }
+    s->busy++;
+    return true;
+}
+
+static ExportSlot *wait_oldest(MigRamSender *s)
+{
+    ExportSlot *slot = &s->slots[s->head];
+
+    vm_mutex_lock(&s->lock);
+    while (!slot->done) {
+        vm_cond_wait(&s->cond, &s->lock);
+    }
+    vm_mutex_unlock(&s->lock);
+    return slot;
+}
+
+/* Sends the oldest export and ends it. send: false only ends it. */
+static bool finish_oldest(MigRamSender *s, bool send, GError **errp)
+{
+    const RamPlacement *p = s->c.placement;
+    ExportSlot *slot = wait_oldest(s);
+    bool ok = true;
+
+    if (send && slot->e.result < 0) {
+        ok = vm_error_set(errp, -slot->e.result,
+                          "cannot read chunk %" PRIu32 " of guest RAM",
+                          slot->e.chunk);
+    } else if (send && mig_is_cancelled(s->c.m)) {
+        ok = vm_error_set(errp, ECANCELED, "migration");
+    } else if (send) {
+        ok = send_chunk(s, &slot->e, errp);
+    }
+    p->ops->export_end(p->opaque, &slot->e);
+    s->head = (s->head + 1) % EXPORT_WINDOW;
+    s->busy--;
+    return ok;
+}
+
+static void abandon_window(MigRamSender *s)
+{
+    while (s->busy) {
+        (void)finish_oldest(s, /* send= */ false, NULL);
+    }
+}
+
+/* Puts one more chunk under way, sending the oldest if the window is full. */
+static bool push_chunk(MigRamSender *s, ChunkNo chunk,
+                       const unsigned long *want, GError **errp)
+{
+    if (s->busy == EXPORT_WINDOW &&
+        !finish_oldest(s, /* send= */ true, errp)) {
+        return false;
+    }
+    return start_export(s, chunk, want, errp);
+}
+
+static bool flush_window(MigRamSender *s, GError **errp)
+{
+    while (s->busy) {
+        if (!finish_oldest(s, /* send= */ true, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -- the first pass -------------------------------------------------------- */
+
+static bool send_zero_range(MigRamSender *s, ChunkNo first, uint32_t count,
+                            bool with_history, GError **errp)
+{
+    const RamPlacement *p = s->c.placement;
+    MigWireZeroRange body = { .first = first, .count = count };
+    g_autofree uint8_t *history = NULL;
+    uint64_t pages = MIN((uint64_t)count * s->chunk_pages,
+                         s->total_pages - (uint64_t)first * s->chunk_pages);
+    struct iovec control[2] = { { &body, sizeof(body) } };
+    int err;
+
+    if (with_history) {
+        history = g_malloc0((size_t)count * s->chunk_pages);
+        for (uint32_t i = 0; i < count; i++) {
+            p->ops->history(p->opaque, first + i,
+                            history + (size_t)i * s->chunk_pages);
+        }
+        control[1] = (struct iovec){ history, pages };
+    }
+    err = mig_stream_write(s->c.stream, MIG_REC_ZERO_RANGE,
+                           with_history ? MIG_FLAG_HISTORY : 0, control,
+                           with_history ? 2 : 1, NULL, 0);
+    if (err < 0) {
+        return mig_stream_send_error(err, errp);
+    }
+    MIG_INFO(s->c.m, {
+        info->duplicate_pages += pages;
+        info->zero_bytes += pages * RAM_PAGE_BYTES;
+        info->ram_remaining_bytes -= MIN(pages * RAM_PAGE_BYTES,
+                                         info->ram_remaining_bytes);
+        info->transferred_bytes = mig_stream_bytes_written(s->c.stream);
+    });
+    return true;
+}
+
+/* Runs of ZERO chunks that all have a history, or all have none. */
+static bool send_zero_chunks(MigRamSender *s, const RamChunkInfo *infos,
+                             GError **errp)
+{
+    ChunkNo c = 0;
+
+    while (c < s->chunks) {
+        bool with_history = s->c.has_history && infos[c].key != 0;
+        uint32_t limit = with_history ? MIG_ZERO_HISTORIES_MAX : UINT32_MAX;
+        ChunkNo first = c;
+
+        if (infos[c].place != RAM_PLACE_ZERO) {
+            c++;
+            continue;
+        }
+        while (c < s->chunks && infos[c].place == RAM_PLACE_ZERO &&
+               (s->c.has_history && infos[c].key != 0) == with_history &&
+               c - first < limit) {
+            c++;
+        }
+        if (!send_zero_range(s, first, c - first, with_history, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool send_plan(MigRamSender *s, const MigPlan *plan, GError **errp)
+{
+    MigWirePlan body = { .ram_pages = plan->ram_pages,
+                         .swap_pages = plan->swap_pages,
+                         .zero_pages = plan->zero_pages };
+    int err = mig_stream_write_body(s->c.stream, MIG_REC_PLAN, 0, &body,
+                                    sizeof(body));
+
+    return err == 0 || mig_stream_send_error(err, errp);
+}
+
+static bool send_planned(MigRamSender *s, const MigPlan *plan, GError **errp)
+{
+    unsigned long want[RAM_CHUNK_LONGS];
+
+    for (uint32_t i = 0; i < plan->ordered; i++) {
+        memset(want, 0, sizeof(want));
+        vm_bitmap_set(want, 0, pages_of(s, plan->order[i]));
+        if (!push_chunk(s, plan->order[i], want, errp)) {
+            return false;
+        }
+    }
+    return flush_window(s, errp);
+}
+
+bool mig_ram_send_all(MigRamSender *s, GError **errp)
+{
+    const RamPlacement *p = s->c.placement;
+    g_autofree RamChunkInfo *infos = g_new0(RamChunkInfo, s->chunks);
+    g_autoptr(MigPlan) plan = NULL;
+    bool ok;
+
+    p->ops->chunk_infos(p->opaque, infos);
+    plan = mig_plan_new(infos, s->chunks, s->chunk_pages, s->total_pages,
+                        s->c.budget_pages);
+    memcpy(s->place, plan->place, s->chunks * sizeof(*s->place));
+    s->room_pages = s->c.budget_pages - plan->ram_pages;
+    s->first_pass = true;
+    MIG_INFO(s->c.m,
+             info->ram_remaining_bytes = s->total_pages * RAM_PAGE_BYTES);
+    ok = send_plan(s, plan, errp) && send_zero_chunks(s, infos, errp) &&
+         send_planned(s, plan, errp);
+    abandon_window(s); /* (3) */
+    s->first_pass = false;
+    return ok;
+}
+
+/* -- dirty passes ---------------------------------------------------------- */
+
+/* Takes the chunk's dirty bits: (2). */
+static void take_dirty(MigRamSender *s, unsigned long *dirty, ChunkNo chunk,
+                       unsigned long *want)
+{
+    uint64_t base = (uint64_t)chunk * s->chunk_pages;
+    uint32_t n = pages_of(s, chunk);
+
+    memset(want, 0, RAM_CHUNK_LONGS * sizeof(*want));
+    for (size_t i = vm_bitmap_next_set(dirty, base, base + n); i < base + n;
+         i = vm_bitmap_next_set(dirty, i + 1, base + n)) {
+        vm_bit_set(want, i - base);
+    }
+    vm_bitmap_clear(dirty, base, n);
+}
+
+bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
+                        GError **errp)
+{
+    unsigned long want[RAM_CHUNK_LONGS];
+    uint64_t at = 0;
+    bool ok = true;
+
+    s->stopped = stopped;
+    while (ok && (at = vm_bitmap_next_set(dirty, at, s->total_pages)) <
+                     s->total_pages) {
+        ChunkNo chunk = (ChunkNo)(at / s->chunk_pages);
+
+        take_dirty(s, dirty, chunk, want);
+        ok = push_chunk(s, chunk, want, errp);
+    }
+    ok = ok && flush_window(s, errp);
+    abandon_window(s); /* (3) */
+    return ok;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest RAM, from the source's placement into the stream.
+ *
+ * Threads: the source's thread.
+ */
+#ifndef VM_MIGRATION_RAM_SEND_H
+#define VM_MIGRATION_RAM_SEND_H
+
+#include "migration-internal.h"
+#include "return-path.h"
+
+typedef struct MigRamSender MigRamSender;
+
+typedef struct MigRamSenderConfig {
+    Migration *m;
+    MigStream *stream;
+    RamBlock *ram;
+    const RamPlacement *placement;
+    uint64_t budget_pages; /* the destination's */
+    bool has_history;      /* the placement keeps one */
+} MigRamSenderConfig;
+
+/* All are borrowed. */
+MigRamSender *mig_ram_sender_new(const MigRamSenderConfig *config,
+                                 GError **errp);
+void mig_ram_sender_free(MigRamSender *s);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigRamSender, mig_ram_sender_free)
+
+/* The first pass: plans, and sends every chunk once. */
+bool mig_ram_send_all(MigRamSender *s, GError **errp);
+/* A dirty pass: sends and clears what is set in dirty. stopped: the VM is,
+ * and neither the bandwidth limit nor a reprieve applies. */
+bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
+                        GError **errp);
+uint64_t mig_ram_payload_pages(const MigRamSender *s);
+
+#endif

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The source of a migration.
+ *
+ *            connect, HELLO, WELCOME, tracking on
+ *   RUNNING ------------------------------------------+
+ *      |      first pass, dirty passes                |
+ *      | the rest fits downtime-limit                 |
+ *      v                                              |
+ *   STOPPED   last pass, devices, COMPLETE, READY     |  any failure or
+ *      |                                              |  cancel: the VM
+ *      v                                              +--> goes on here
+ *   INACTIVE  images given up                         |
+ *      |                                              |
+ *      | RUN handed to the socket in full             |
+ *      v                                              |
+ *   RUN_SENT --FAILED (the destination never runs)----+
+ *      |  |
+ *      |  +--nothing--> stays paused: the operator decides
+ *      | RUNNING
+ *      v
+ *   GONE      the VM is the destination's
+ *
+ * Invariants (the proof is in docs/migration-format.md, section 5):
+ *   (1) Before RUN_SENT the destination cannot have the whole RUN record, so
+ *       it does not run, and this side may.
+ *   (2) In RUN_SENT and GONE this side does not run, unless the destination
+ *       has said FAILED after RUN, which it says only if it never runs.
+ *   (3) Images are taken back before the VM goes on, and only if (1) or
+ *       FAILED says that the destination does not use them.
+ *   (4) A dirty page is either in "dirty", or in an export, or was written
+ *       after the last sync and is in the log. Once the VM is stopped, one
+ *       more sync has them all.
+ *
+ * Threads: "mig-source" runs all of this; "mig-return" reads the answers.
+ */
+#include "migration-internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "devices.h"
+#include "hello.h"
+#include "ram-send.h"
+#include "return-path.h"
+#include "util/bits.h"
+#include "util/clock.h"
+#include "util/error.h"
+
+/* The destination answers HELLO from memory, but may be busy starting. */
+#define WELCOME_TIMEOUT_NS (30 * VM_NS_PER_SEC)
+/* Applying what is in flight: swap writes of a slow disk. */
+#define PASS_TIMEOUT_NS (120 * VM_NS_PER_SEC)
+#define READY_TIMEOUT_NS (60 * VM_NS_PER_SEC)
+#define RUNNING_TIMEOUT_NS (30 * VM_NS_PER_SEC)
+/* A pass that sent less measures latency, or the search for zero pages: it
+ * can only raise the estimate. */
+#define BANDWIDTH_SAMPLE_BYTES (1u << 20)
+
+typedef enum SourceStage {
+    STAGE_RUNNING,
+    STAGE_STOPPED,
+    STAGE_INACTIVE,
+    STAGE_RUN_SENT,
+    STAGE_GONE,
+} SourceStage;
+
+typedef struct Source {
+    /* Immutable after the handshake. */
+    Migration *m;
+    const MigrationVm *vm;
+    MigStream *s;
+    const RamPlacement *placement; /* the VM's, or plain */
+    RamPlacement *plain;           /* owned; or NULL */
+    uint64_t budget_pages;
+    bool has_history;
+
+    /* The source's thread only. */
+    MigReturn *ret;
+    MigRamSender *ram;
+    unsigned long *dirty;
+    uint64_t pages;
+    SourceStage stage;
+    bool was_running;
+    bool tracking;
+    uint32_t pass;
+    double bytes_per_ns; /* 0: not known yet */
+    int64_t pass_start_ns;
+    uint64_t pass_start_bytes;
+    int64_t last_sync_ns;
+    int64_t stop_ns; /* when the stop began */
+    uint64_t devices;
+} Source;
+
+/* -- handshake -------------------------------------------------------------- */
+
+static bool open_stream(Source *src, GError **errp)
+{
+    VmChannel *ch = vm_channel_connect(src->m->address, src->m->cancel_fd,
+                                       errp);
+
+    if (!ch) {
+        return false;
+    }
+    src->s = mig_stream_new(ch);
+    mig_publish_stream(src->m, src->s);
+    return true;
+}
+
+static bool read_refusal(Source *src, uint64_t len, GError **errp)
+{
+    char text[MIG_REASON_BYTES_MAX];
+    g_autofree char *reason = NULL;
+
+    if (len > sizeof(text) ||
+        mig_stream_read_control(src->s, text, (size_t)len) < 0) {
+        return vm_error_set(errp, 0, "the destination refused");
+    }
+    reason = mig_reason_clean(text, (size_t)len);
+    return vm_error_set(errp, 0, "the destination refused: %s", reason);
+}
+
+static bool read_welcome(Source *src, MigWireWelcome *ret, GError **errp)
+{
+    MigWireRecord rec;
+    int err;
+
+    mig_stream_set_deadline(src->s, vm_clock_ns() + WELCOME_TIMEOUT_NS);
+    err = mig_stream_read_control(src->s, &rec, sizeof(rec));
+    if (err == 0 && rec.magic == MIG_WIRE_MAGIC &&
+        rec.type == MIG_REC_REFUSE) {
+        return read_refusal(src, rec.length, errp);
+    }
+    /* A longer WELCOME is a later version's: the rest is skipped. */
+    if (err == 0 &&
+        (rec.magic != MIG_WIRE_MAGIC || rec.type != MIG_REC_WELCOME ||
+         rec.length < sizeof(*ret) || rec.length > MIG_HELLO_BYTES_MAX)) {
+        return vm_error_set(errp, 0, "the peer does not speak this "
+                                     "migration protocol");
+    }
+    if (err == 0) {
+        err = mig_stream_read_control(src->s, ret, sizeof(*ret));
+    }
+    if (err == 0) {
+        err = mig_stream_skip_control(src->s, rec.length - sizeof(*ret));
+    }
+    mig_stream_set_deadline(src->s, 0);
+    return err == 0 || vm_error_set(errp, 0, "no answer to the handshake: %s",
+                                    mig_stream_strerror(err));
+}
+
+static void adopt_welcome(Source *src, const MigHello *own,
+                          const MigWireWelcome *w)
+{
+    src->budget_pages = w->budget_pages;
+    src->placement = src->vm->placement;
+    src->has_history = !own->adapts_chunk;
+    if (w->chunk_pages != own->chunk_pages) {
+        /* Only a side that keeps everything in RAM gets here. */
+        src->plain = ram_plain_placement_new(src->vm->ram, w->chunk_pages);
+        src->placement = src->plain;
+    }
+    MIG_INFO(src->m, info->destination_budget_bytes =
+                         w->budget_pages > UINT64_MAX / RAM_PAGE_BYTES
+                             ? UINT64_MAX
+                             : w->budget_pages * RAM_PAGE_BYTES);
+}
+
+static bool shake_hands(Source *src, GError **errp)
+{
+    g_autoptr(GByteArray) body = NULL;
+    MigHello own;
+    MigWireWelcome welcome;
+    int err;
+
+    mig_hello_of_vm(src->vm, &own);
+    body = mig_hello_encode(&own);
+    err = mig_stream_write_body(src->s, MIG_REC_HELLO, 0, body->data,
+                                body->len);
+    if (err < 0) {
+        return mig_stream_send_error(err, errp);
+    }
+    if (!read_welcome(src, &welcome, errp) ||
+        !mig_hello_accept(&own, &welcome, errp)) {
+        return false;
+    }
+    adopt_welcome(src, &own, &welcome);
+    return true;
+}
+
+/* -- set-up ------------------------------------------------------------------ */
+
+static bool start_tracking(Source *src, GError **errp)
+{
+    int err;
+
+    src->placement->ops->tracking_start(src->placement->opaque);
+    err = ram_dirty_start(src->vm->ram);
+    if (err < 0) {
+        src->placement->ops->tracking_stop(src->placement->opaque);
+        return vm_error_set(errp, -err, "cannot track what the guest writes");
+    }
+    src->tracking = true;
+    src->last_sync_ns = vm_clock_ns();
+    return true;
+}
+
+static void stop_tracking(Source *src)
+{
+    if (src->tracking) {
+        ram_dirty_stop(src->vm->ram);
+        src->placement->ops->tracking_stop(src->placement->opaque);
+        src->tracking = false;
+    }
+}
+
+static bool set_up(Source *src, GError **errp)
+{
+    MigRamSenderConfig config;
+
+    if (!open_stream(src, errp) || !shake_hands(src, errp)) {
+        return false;
+    }
+    src->ret = mig_return_new(src->s);
+    config = (MigRamSenderConfig){
+        .m = src->m,
+        .stream = src->s,
+        .ram = src->vm->ram,
+        .placement = src->placement,
+        .budget_pages = src->budget_pages,
+        .has_history = src->has_history,
+    };
+    src->ram = mig_ram_sender_new(&config, errp);
+    if (!src->ram) {
+        return false;
+    }
+    src->pages = ram_block_pages(src->vm->ram);
+    src->dirty = vm_bitmap_new(src->pages);
+    return start_tracking(src, errp);
+}
+
+/* -- passes ------------------------------------------------------------------ */
+
+static void begin_pass(Source *src)
+{
+    src->pass_start_ns = vm_clock_ns();
+    src->pass_start_bytes = mig_stream_bytes_written(src->s);
+}
+
+static void estimate_bandwidth(Source *src)
+{
+    uint64_t bytes = mig_stream_bytes_written(src->s) - src->pass_start_bytes;
+    int64_t ns = MAX(vm_clock_ns() - src->pass_start_ns, 1);
+
+    double sample = MAX((double)bytes / (double)ns, 1e-9);
+
+    if (bytes < BANDWIDTH_SAMPLE_BYTES) {
+        sample = MAX(sample, src->bytes_per_ns);
+    }
+    src->bytes_per_ns = sample;
+    MIG_INFO(src->m, info->mbps = (double)bytes * 8e3 / (double)ns);
+}
+
+/* A barrier: the destination has applied all of the pass. */
+static bool end_pass(Source *src, GError **errp)
+{
+    MigWirePass body = { .pass = ++src->pass };
+    int err = mig_return_expect(src->ret, MIG_ANSWER_PASS_DONE, body.pass);
+
+    if (err == 0) {
+        err = mig_stream_write_body(src->s, MIG_REC_PASS, 0, &body,
+                                    sizeof(body));
+    }
+    if (err == 0) {
+        err = mig_return_wait(src->ret, PASS_TIMEOUT_NS);
+    }
+    if (err < 0) {
+        return mig_stream_send_error(err, errp);
+    }
+    estimate_bandwidth(src);
+    return true;
+}
+
+/* Adds to dirty what was written since the last sync. */
+static bool sync_dirty(Source *src, GError **errp)
+{
+    int err = ram_dirty_sync(src->vm->ram, src->dirty);
+    int64_t now_ns = vm_clock_ns();
+    int64_t since_ns = MAX(now_ns - src->last_sync_ns, 1);
+    uint64_t pages;
+
+    if (err < 0) {
+        return vm_error_set(errp, -err, "cannot collect what the guest wrote");
+    }
+    src->last_sync_ns = now_ns;
+    pages = vm_bitmap_count(src->dirty, 0, src->pages);
+    MIG_INFO(src->m, {
+        info->dirty_sync_count++;
+        info->dirty_pages_rate = (uint64_t)((double)pages * 1e9 /
+                                            (double)since_ns);
+        info->ram_remaining_bytes = pages * RAM_PAGE_BYTES;
+    });
+    return true;
+}
+
+/* Whether what is dirty now can be sent within the downtime limit. */
+static bool rest_fits(Source *src)
+{
+    MigrationParameters p;
+    double bytes = (double)vm_bitmap_count(src->dirty, 0, src->pages) *
+                   RAM_PAGE_BYTES;
+    double expected_ms = bytes / src->bytes_per_ns / 1e6;
+
+    vm_mutex_lock(&src->m->lock);
+    p = src->m->parameters;
+    src->m->info.expected_downtime_ms = (int64_t)expected_ms;
+    vm_mutex_unlock(&src->m->lock);
+    return expected_ms <= (double)p.downtime_limit_ms;
+}
+
+static bool precopy(Source *src, GError **errp)
+{
+    begin_pass(src);
+    if (!mig_ram_send_all(src->ram, errp) || !end_pass(src, errp)) {
+        return false;
+    }
+    for (;;) {
+        if (!sync_dirty(src, errp)) {
+            return false;
+        }
+        if (rest_fits(src)) {
+            return true;
+        }
+        begin_pass(src);
+        if (!mig_ram_send_dirty(src->ram, src->dirty, /* stopped= */ false,
+                                errp) ||
+            !end_pass(src, errp)) {
+            return false;
+        }
+    }
+}
+
+/* -- switch-over --------------------------------------------------------------- */
+
+static int64_t us_since(int64_t start_ns)
+{
+    return (vm_clock_ns() - start_ns) / VM_NS_PER_US;
+}
+
+static bool stop_vm(Source *src, GError **errp)
+{
+    int err;
+
+    if (mig_is_cancelled(src->m)) {
+        return vm_error_set(errp, ECANCELED, "migration");
+    }
+    src->stop_ns = vm_clock_ns();
+    err = src->vm->stop(src->vm->opaque, &src->was_running);
+    if (err < 0) {
+        return vm_error_set(errp, -err, "cannot stop the VM");
+    }
+    src->stage = STAGE_STOPPED;
+    mig_set_status(src->m, MIGRATION_DEVICE);
+    MIG_INFO(src->m, info->stop_us = us_since(src->stop_ns));
+    return true;
+}
+
+/* PASS with LAST ends it; READY, not PASS_DONE, is the answer. */
+static bool last_pass(Source *src, GError **errp)
+{
+    int64_t start_ns = vm_clock_ns();
+    MigWirePass body = { .pass = ++src->pass };
+    int err;
+
+    if (!sync_dirty(src, errp) ||
+        !mig_ram_send_dirty(src->ram, src->dirty, /* stopped= */ true,
+                            errp)) {
+        return false;
+    }
+    err = mig_stream_write_body(src->s, MIG_REC_PASS, MIG_FLAG_LAST, &body,
+                                sizeof(body));
+    MIG_INFO(src->m, info->last_pass_us = us_since(start_ns));
+    return err == 0 || mig_stream_send_error(err, errp);
+}
+
+static bool send_devices(Source *src, GError **errp)
+{
+    int64_t start_ns = vm_clock_ns();
+    bool ok = mig_devices_send(src->vm, src->s, &src->devices, errp);
+
+    MIG_INFO(src->m, info->device_us = us_since(start_ns));
+    return ok;
+}
+
+static bool complete(Source *src, GError **errp)
+{
+    MigWireComplete body = {
+        .records = mig_stream_records_written(src->s),
+        .payload_pages = mig_ram_payload_pages(src->ram),
+        .devices = src->devices,
+        .digest = mig_stream_write_digest(src->s),
+    };
+    int err = mig_return_expect(src->ret, MIG_ANSWER_READY, 0);
+
+    if (err == 0) {
+        err = mig_stream_write_body(src->s, MIG_REC_COMPLETE, 0, &body,
+                                    sizeof(body));
+    }
+    if (err == 0) {
+        err = mig_return_wait(src->ret, READY_TIMEOUT_NS);
+    }
+    return err == 0 || mig_stream_send_error(err, errp);
+}
+
+static bool give_up_images(Source *src, GError **errp)
+{
+    if (src->vm->inactivate && !src->vm->inactivate(src->vm->opaque, errp)) {
+        return false;
+    }
+    src->stage = STAGE_INACTIVE;
+    return true;
+}
+
+/* The point of no return. */
+static bool send_run(Source *src, GError **errp)
+{
+    MigWireRun body = { .state = src->was_running ? MIG_WIRE_RUN_RUNNING
+                                                  : MIG_WIRE_RUN_PAUSED };
+    int err;
+
+    /* Once RUNNING is expected, and the job committed, nobody of this side
+     * cuts the stream: an error below means that RUN was not handed over in
+     * full, which is what (1) rests on. */
+    if (!mig_commit(src->m)) {
+        return vm_error_set(errp, ECANCELED, "migration");
+    }
+    err = mig_return_expect(src->ret, MIG_ANSWER_RUNNING, 0);
+    if (err == 0) {
+        err = mig_stream_write_body(src->s, MIG_REC_RUN, 0, &body,
+                                    sizeof(body));
+    }
+    if (err < 0) {
+        mig_uncommit(src->m);
+        return mig_stream_send_error(err, errp);
+    }
+    src->stage = STAGE_RUN_SENT;
+    return true;
+}
+
+static bool await_running(Source *src, GError **errp)
+{
+    int err = mig_return_wait(src->ret, RUNNING_TIMEOUT_NS);
+
+    if (err == 0) {
+        src->stage = STAGE_GONE;
+        return true;
+    }
+    if (mig_return_has_failed(src->ret)) {
+        src->stage = STAGE_INACTIVE; /* (2): it has promised */
+        mig_uncommit(src->m);
+        return mig_return_error(src->ret, errp);
+    }
+    return vm_error_set(
+        errp, 0,
+        "the destination was told to run and did not answer (%s): it may be "
+        "running, so this side stays paused. Make sure that it is not, "
+        "then 'cont' here",
+        err == -ETIMEDOUT ? "time-out" : "the connection ended");
+}
+
+static bool switch_over(Source *src, GError **errp)
+{
+    int64_t handover_ns;
+
+    if (!stop_vm(src, errp) || !last_pass(src, errp) ||
+        !send_devices(src, errp)) {
+        return false;
+    }
+    handover_ns = vm_clock_ns();
+    if (!complete(src, errp) || !give_up_images(src, errp) ||
+        !send_run(src, errp) || !await_running(src, errp)) {
+        return false;
+    }
+    MIG_INFO(src->m, {
+        info->handover_us = us_since(handover_ns);
+        info->downtime_ms = us_since(src->stop_ns) / 1000;
+        info->ram_remaining_bytes = 0;
+        info->transferred_bytes = mig_stream_bytes_written(src->s);
+    });
+    return true;
+}
+
+/* -- the ends -------------------------------------------------------------------- */
+
+/* (3). Returns false if the images are lost to this side. */
+static bool take_images_back(Source *src, GError **error)
+{
+    GError *local = NULL;
+
+    if (src->stage != STAGE_INACTIVE) {
+        return true;
+    }
+    if (src->vm->activate && !src->vm->activate(src->vm->opaque, &local)) {
+        g_prefix_error(error, "the VM stays paused, since its images could "
+                              "not be taken back (%s), after: ",
+                       local->message);
+        g_clear_error(&local);
+        return false;
+    }
+    src->stage = STAGE_STOPPED;
+    return true;
+}
+
+/* After a failure or cancel: the VM goes on here if it may. */
+static void go_on(Source *src, GError **error)
+{
+    if (!take_images_back(src, error)) {
+        return;
+    }
+    if (src->stage == STAGE_STOPPED) {
+        if (src->was_running) {
+            src->vm->resume(src->vm->opaque);
+        }
+        src->stage = STAGE_RUNNING;
+    }
+}
+
+/* When the connection was the cause, the destination's own reason is better
+ * than "broken pipe". */
+static void explain(Source *src, GError **error)
+{
+    GError *reason = NULL;
+
+    if (!src->ret || src->stage == STAGE_RUN_SENT ||
+        mig_is_cancelled(src->m) ||
+        !(mig_stream_is_broken(src->s) || mig_return_has_ended(src->ret))) {
+        return;
+    }
+    mig_stream_end_writes(src->s);
+    (void)mig_return_error(src->ret, &reason);
+    if (src->stage == STAGE_INACTIVE) { /* the VM is lost: say both */
+        g_prefix_error(error, "%s; ", reason->message);
+        g_clear_error(&reason);
+        return;
+    }
+    g_clear_error(error);
+    *error = reason;
+}
+
+static void tear_down(Source *src)
+{
+    mig_publish_stream(src->m, NULL);
+    g_clear_pointer(&src->ret, mig_return_free);
+    g_clear_pointer(&src->s, mig_stream_free);
+    stop_tracking(src);
+    g_clear_pointer(&src->ram, mig_ram_sender_free);
+    g_clear_pointer(&src->dirty, g_free);
+    g_clear_pointer(&src->plain, ram_plain_placement_free);
+}
+
+static bool migrate(Source *src, GError **errp)
+{
+    int64_t start_ns = vm_clock_ns();
+
+    if (!set_up(src, errp)) {
+        return false;
+    }
+    MIG_INFO(src->m, info->setup_ms = us_since(start_ns) / 1000);
+    mig_set_status(src->m, MIGRATION_ACTIVE);
+    return precopy(src, errp) && switch_over(src, errp);
+}
+
+void mig_source_run(void *arg)
+{
+    Source src = { .m = arg, .vm = ((Migration *)arg)->vm };
+    GError *error = NULL;
+    bool ok = migrate(&src, &error);
+    bool cancelled;
+
+    if (!ok) {
+        go_on(&src, &error); /* first: the VM is waiting */
+        explain(&src, &error);
+    }
+    cancelled = mig_is_cancelled(src.m);
+    tear_down(&src);
+    if (ok) {
+        mig_finish(src.m, MIGRATION_COMPLETED, NULL);
+    } else if (cancelled) {
+        mig_finish(src.m, MIGRATION_CANCELLED, NULL);
+    } else {
+        mig_finish(src.m, MIGRATION_FAILED, error->message);
+    }
+    g_clear_error(&error);
+}
