@@ -13,7 +13,7 @@ usage: scripts/run-tests [--quick] [--no-lab] [--full]
 Each stage yields results of single tests, counted one by one: the points of a
 program that prints TAP, or the program as a whole if it prints none. A stage
 that ends badly without a failed point counts as one failure, so that nothing
-is lost. What a stage says is kept in build/test-logs/.
+is lost. What a stage says is kept in build-logs/.
 """
 import argparse
 import json
@@ -26,7 +26,7 @@ import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-LOGS = os.path.join(TOP, "build", "test-logs")
+LOGS = os.path.join(TOP, "build-logs")
 # The whole run has to end within the hour, on two cores.
 LIMIT_S = 58 * 60
 TAP_POINT = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:- )?(.*?)\s*$")
@@ -259,6 +259,9 @@ def stage_lab(results, wanted):
 def run_all(results, args):
     if not build(results, "gcc", "build", ["--cc=gcc"]):
         return
+    if not os.path.exists("build/qemu-system-x86_64"):
+        # Every native test would skip, and the run look fine.
+        results.add_fail("gcc", "the build has made no qemu-system-x86_64")
     run_meson(results, "gcc", "build", suites=[])
     if not args.quick:
         stage_sanitizers(results)
