@@ -84,7 +84,8 @@ struct RamImport {
 
     void *buf; /* lent by import_begin() */
     int result;
-    void *frame; /* private */
+    void *frame;   /* private, as is the next */
+    void *waiting;
 };
 
 /* Counters of pages that moved between RAM and swap because somebody touched

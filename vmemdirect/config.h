@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The options of -vmemdirect, parsed. Filled by vmd_config_set(). */
+#ifndef VMD_CONFIG_H
+#define VMD_CONFIG_H
+
+#include "vmemdirect/vmemdirect.h"
+
+typedef enum VmdMode { VMD_MODE_AUTO, VMD_MODE_MOVE, VMD_MODE_COPY } VmdMode;
+typedef enum VmdIoKind { VMD_IO_AUTO, VMD_IO_URING, VMD_IO_AIO } VmdIoKind;
+
+struct VmdConfig {
+    char *swap;
+    uint64_t memory_bytes; /* 0: not given */
+    uint32_t chunk_pages;
+    VmdMode mode;
+    VmdIoKind io;
+    bool soft_tracker;
+    uint64_t aging_interval_ms;
+    bool keep_swap;
+    bool stop_on_write_error;
+};
+
+#endif

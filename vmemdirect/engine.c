@@ -1,0 +1,800 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine: the pager thread, its mailbox, and the public interface.
+ *
+ * One thread owns every chunk. It waits for page faults (userfaultfd), I/O
+ * completions (the ring's descriptor) and messages (an eventfd), and runs one
+ * bounded step of the pager after each. Other threads never touch the pager's
+ * data; they post messages, and where they need an answer they sleep until
+ * the message has been run. Two things go around the mailbox, since they are
+ * frequent: a pin whose pages are present (atomics, see pager.c), and copies
+ * of the history (history_lock).
+ *
+ * A poster may hold no lock that the pager thread takes, which is none but
+ * the leaves; it may be asleep in a guest-page fault of its own never, since
+ * it is here.
+ *
+ * Threads: as in vmemdirect/vmemdirect.h.
+ */
+#include "vmemdirect/vmemdirect.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "pager-internal.h"
+#include "swapfile.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+#define MIN_BUDGET_CHUNKS 16u
+#define EVENTS_PER_READ 64
+
+typedef struct Message Message;
+struct Message {
+    Message *next;
+    void (*run)(VmdEngine *vmd, Message *m);
+    bool done; /* for posters that wait; protected by the mailbox lock */
+};
+
+struct VmdEngine {
+    /* Immutable after vmd_engine_new(). */
+    uint8_t *base;
+    uint64_t bytes;
+    void *frames;
+    size_t frames_bytes;
+    VmFaultService *faults;
+    int swap_fd;
+    int event_fd;
+    VmdIo *io;
+    const char *mode_name, *tracker_name;
+    VmThread *thread;
+    RamPlacement placement;
+
+    /* Mailbox, protected by lock (rank VM_RANK_PAGER). done: a message that
+     * somebody waits for has been run. */
+    VmMutex lock;
+    VmCond done;
+    Message *first, *last;
+
+    /* Pager thread; before it starts and after it ends, the main thread. */
+    VmdPager pager;
+    bool quit;
+};
+
+/* --- mailbox ------------------------------------------------------------- */
+
+static void post(VmdEngine *vmd, Message *m)
+{
+    uint64_t one = 1;
+
+    m->next = NULL;
+    vm_mutex_lock(&vmd->lock);
+    if (vmd->last) {
+        vmd->last->next = m;
+    } else {
+        vmd->first = m;
+    }
+    vmd->last = m;
+    vm_mutex_unlock(&vmd->lock);
+    (void)!write(vmd->event_fd, &one, sizeof(one));
+}
+
+static void finish(VmdEngine *vmd, Message *m)
+{
+    vm_mutex_lock(&vmd->lock);
+    m->done = true; /* the poster owns m from here on */
+    vm_cond_broadcast(&vmd->done);
+    vm_mutex_unlock(&vmd->lock);
+}
+
+static void wait_for(VmdEngine *vmd, Message *m)
+{
+    vm_mutex_lock(&vmd->lock);
+    while (!m->done) {
+        vm_cond_wait(&vmd->done, &vmd->lock);
+    }
+    vm_mutex_unlock(&vmd->lock);
+}
+
+static void run_messages(VmdEngine *vmd)
+{
+    uint64_t counter;
+
+    (void)!read(vmd->event_fd, &counter, sizeof(counter));
+    vm_mutex_lock(&vmd->lock);
+    Message *m = vmd->first;
+    vmd->first = NULL;
+    vmd->last = NULL;
+    vm_mutex_unlock(&vmd->lock);
+    while (m) {
+        Message *next = m->next;
+        m->run(vmd, m);
+        m = next;
+    }
+}
+
+/* A function that runs on the pager thread while the caller waits. */
+typedef struct Call {
+    Message message;
+    void (*function)(VmdPager *p, void *arg);
+    void *arg;
+} Call;
+
+static void run_call(VmdEngine *vmd, Message *m)
+{
+    Call *call = (Call *)m;
+
+    call->function(&vmd->pager, call->arg);
+    finish(vmd, m);
+}
+
+static void call_pager(VmdEngine *vmd, void (*function)(VmdPager *, void *),
+                       void *arg)
+{
+    Call call = { .message = { .run = run_call }, .function = function,
+                  .arg = arg };
+
+    post(vmd, &call.message);
+    wait_for(vmd, &call.message);
+}
+
+/* --- the pager thread ---------------------------------------------------- */
+
+static int compare_events(const void *a, const void *b)
+{
+    uint64_t x = ((const VmFaultEvent *)a)->address;
+    uint64_t y = ((const VmFaultEvent *)b)->address;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Sorted, so that faults on one chunk come together. */
+static void read_faults(VmdEngine *vmd)
+{
+    VmFaultEvent events[EVENTS_PER_READ];
+    int n = vm_fault_service_read(vmd->faults, events, EVENTS_PER_READ);
+
+    if (n < 0) {
+        vmd_pager_fatal(&vmd->pager, n);
+        return;
+    }
+    qsort(events, (size_t)n, sizeof(events[0]), compare_events);
+    for (int i = 0; i < n; i++) {
+        uint64_t offset = events[i].address - (uintptr_t)vmd->base;
+        if (offset < vmd->bytes) {
+            vmd_pager_fault(&vmd->pager, offset >> RAM_PAGE_BITS,
+                            events[i].kind);
+        } else {
+            /* A protected frame page: nobody writes there but us. */
+            vmd_pager_fatal(&vmd->pager, -EFAULT);
+        }
+    }
+}
+
+static void wait_for_work(VmdEngine *vmd)
+{
+    struct pollfd fds[] = {
+        { .fd = vm_fault_service_fd(vmd->faults), .events = POLLIN },
+        { .fd = vmd->io->ops->fd(vmd->io), .events = POLLIN },
+        { .fd = vmd->event_fd, .events = POLLIN },
+    };
+    int64_t left = vmd_pager_deadline_ns(&vmd->pager) - vm_clock_ns();
+    struct timespec timeout = { 0, 0 };
+
+    if (left > 0) {
+        timeout.tv_sec = left / VM_NS_PER_SEC;
+        timeout.tv_nsec = left % VM_NS_PER_SEC;
+    }
+    (void)ppoll(fds, G_N_ELEMENTS(fds), &timeout, NULL);
+}
+
+static void pager_thread(void *arg)
+{
+    VmdEngine *vmd = arg;
+
+    vm_thread_set_never_faults();
+    while (!vmd->quit || vmd->pager.in_flight > 0) {
+        wait_for_work(vmd);
+        read_faults(vmd);
+        run_messages(vmd);
+        vmd_pager_step(&vmd->pager);
+    }
+}
+
+/* --- set-up -------------------------------------------------------------- */
+
+static bool check_config(const VmdConfig *cfg, void *base, uint64_t bytes,
+                         GError **errp)
+{
+    uint64_t least = (uint64_t)MIN_BUDGET_CHUNKS *
+                     MAX(cfg->chunk_pages, 16u) * RAM_PAGE_BYTES;
+
+    g_assert((uintptr_t)base % RAM_PAGE_BYTES == 0);
+    g_assert(bytes > 0 && bytes % RAM_PAGE_BYTES == 0);
+    if (!cfg->swap) {
+        return vm_error_set(errp, 0, "vmemdirect: swap=PATH is missing");
+    }
+    if (cfg->memory_bytes == 0) {
+        return vm_error_set(errp, 0, "vmemdirect: memory=SIZE is missing");
+    }
+    if (cfg->memory_bytes < least) {
+        return vm_error_set(errp, 0,
+                            "vmemdirect: memory=%" PRIu64 " is too small; "
+                            "with chunk-pages=%u at least %" PRIu64
+                            " bytes are needed",
+                            cfg->memory_bytes, cfg->chunk_pages, least);
+    }
+    if (bytes / RAM_PAGE_BYTES / cfg->chunk_pages >=
+        VMD_NONE - VMD_EXTRA_FRAMES) {
+        return vm_error_set(errp, 0,
+                            "vmemdirect: chunk-pages=%u is too small for "
+                            "this much RAM",
+                            cfg->chunk_pages);
+    }
+    return true;
+}
+
+static const VmdMemOps *choose_mode(const VmdConfig *cfg, VmdEngine *vmd,
+                                    GError **errp)
+{
+    bool has_move = vm_fault_service_has_move(vmd->faults);
+
+    if (cfg->mode == VMD_MODE_MOVE && !has_move) {
+        vm_error_set(errp, 0,
+                     "vmemdirect: mode=move: this kernel has no UFFDIO_MOVE "
+                     "(Linux 6.8)");
+        return NULL;
+    }
+    return has_move && cfg->mode != VMD_MODE_COPY ? &vmd_mem_move
+                                                  : &vmd_mem_copy;
+}
+
+static VmdIo *choose_io(const VmdConfig *cfg, int fd, GError **errp)
+{
+    g_autoptr(GError) why = NULL;
+    VmdIo *io = NULL;
+
+    if (cfg->io != VMD_IO_AIO) {
+        io = vmd_io_uring_new(fd, VMD_IO_DEPTH,
+                              cfg->io == VMD_IO_URING ? errp : &why);
+    }
+    if (!io && cfg->io != VMD_IO_URING) {
+        io = vmd_io_aio_new(fd, VMD_IO_DEPTH, errp);
+    }
+    return io;
+}
+
+static bool make_frames(VmdEngine *vmd, uint32_t chunk_pages, GError **errp)
+{
+    uint64_t pages = vmd->bytes >> RAM_PAGE_BITS;
+
+    vmd->frames_bytes = (size_t)vmd_pager_frames_needed(pages, chunk_pages) *
+                        chunk_pages * RAM_PAGE_BYTES;
+    vmd->frames = mmap(NULL, vmd->frames_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (vmd->frames == MAP_FAILED) {
+        vmd->frames = NULL;
+        return vm_error_set(errp, errno,
+                            "vmemdirect: cannot map %zu bytes for frames",
+                            vmd->frames_bytes);
+    }
+    /* Huge pages would be split by every move of less (7 times slower); a
+     * fork would make pages shared, which cannot be moved. */
+    (void)madvise(vmd->frames, vmd->frames_bytes, MADV_NOHUGEPAGE);
+    (void)madvise(vmd->frames, vmd->frames_bytes, MADV_DONTFORK);
+    (void)madvise(vmd->base, vmd->bytes, MADV_NOHUGEPAGE);
+    (void)madvise(vmd->base, vmd->bytes, MADV_DONTFORK);
+    return vm_fault_service_register(vmd->faults, vmd->frames,
+                                     vmd->frames_bytes,
+                                     VM_FAULT_REGISTER_FRAMES, errp) &&
+           vm_fault_service_register(vmd->faults, vmd->base, vmd->bytes,
+                                     VM_FAULT_REGISTER_GUEST, errp);
+}
+
+static void import_lent(RamImport *im);
+
+static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
+                        const VmdMemOps *mem, const VmdEvents *events,
+                        void *opaque)
+{
+    VmdPagerConfig pc = {
+        .guest = vmd->base,
+        .pages = vmd->bytes >> RAM_PAGE_BITS,
+        .chunk_pages = cfg->chunk_pages,
+        .budget_pages = cfg->memory_bytes >> RAM_PAGE_BITS,
+        .frame_base = vmd->frames,
+        .soft_tracker = cfg->soft_tracker,
+        .aging_interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
+        .stop_on_write_error = cfg->stop_on_write_error,
+        .mem = mem,
+        .mem_opaque = vmd->faults,
+        .io = vmd->io,
+        .now_ns = vm_clock_ns,
+        .events = events,
+        .events_opaque = opaque,
+        .import_lent = import_lent,
+    };
+
+    vmd->mode_name = mem->name;
+    vmd->tracker_name = cfg->soft_tracker ? "soft" : "none";
+    vmd_pager_init(&vmd->pager, &pc);
+    vmd->thread = vm_thread_new("vmd-pager", pager_thread, vmd);
+}
+
+static const RamPlacementOps placement_ops;
+
+static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
+                   const VmdEvents *events, void *opaque, GError **errp)
+{
+    uint64_t least = vmd->bytes > cfg->memory_bytes
+                         ? vmd->bytes - cfg->memory_bytes : 0;
+
+    vmd->faults = vm_fault_service_new(errp);
+    if (!vmd->faults) {
+        return false;
+    }
+    const VmdMemOps *mem = choose_mode(cfg, vmd, errp);
+    if (!mem || !make_frames(vmd, cfg->chunk_pages, errp)) {
+        return false;
+    }
+    vmd->swap_fd = vmd_swapfile_open(cfg->swap, vmd->bytes, least,
+                                     cfg->keep_swap, errp);
+    if (vmd->swap_fd < 0) {
+        return false;
+    }
+    vmd->io = choose_io(cfg, vmd->swap_fd, errp);
+    if (!vmd->io) {
+        return false;
+    }
+    vmd->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vmd->event_fd < 0) {
+        return vm_error_set(errp, errno, "vmemdirect: eventfd");
+    }
+    start_pager(vmd, cfg, mem, events, opaque);
+    return true;
+}
+
+VmdEngine *vmd_engine_new(const VmdConfig *cfg, void *base, uint64_t bytes,
+                          const VmdEvents *events, void *opaque,
+                          GError **errp)
+{
+    if (!check_config(cfg, base, bytes, errp)) {
+        return NULL;
+    }
+    VmdEngine *vmd = g_new0(VmdEngine, 1);
+    vmd->base = base;
+    vmd->bytes = bytes;
+    vmd->swap_fd = -1;
+    vmd->event_fd = -1;
+    vmd->placement = (RamPlacement){ &placement_ops, vmd };
+    vm_mutex_init(&vmd->lock, VM_RANK_PAGER);
+    vm_cond_init(&vmd->done);
+    if (!set_up(vmd, cfg, events, opaque, errp)) {
+        vmd_engine_free(vmd);
+        return NULL;
+    }
+    return vmd;
+}
+
+static void run_quit(VmdEngine *vmd, Message *m)
+{
+    vmd->quit = true;
+}
+
+void vmd_engine_free(VmdEngine *vmd)
+{
+    Message quit = { .run = run_quit };
+
+    if (!vmd) {
+        return;
+    }
+    if (vmd->thread) {
+        post(vmd, &quit);
+        vm_thread_join(vmd->thread);
+        vmd_pager_done(&vmd->pager);
+    }
+    if (vmd->io) {
+        vmd->io->ops->free(vmd->io);
+    }
+    vm_fault_service_free(vmd->faults);
+    if (vmd->frames) {
+        (void)munmap(vmd->frames, vmd->frames_bytes);
+    }
+    vm_close_fd(&vmd->swap_fd);
+    vm_close_fd(&vmd->event_fd);
+    vm_cond_done(&vmd->done);
+    vm_mutex_done(&vmd->lock);
+    g_free(vmd);
+}
+
+/* --- pins ---------------------------------------------------------------- */
+
+typedef struct PinCall {
+    Message message;
+    VmdPinWaiter waiter;
+    VmdEngine *vmd;
+    int result;
+} PinCall;
+
+static void pin_done(VmdPinWaiter *w, int result)
+{
+    PinCall *call = (PinCall *)((char *)w - offsetof(PinCall, waiter));
+
+    call->result = result;
+    finish(call->vmd, &call->message);
+}
+
+static void run_pin(VmdEngine *vmd, Message *m)
+{
+    vmd_pager_add_pin_waiter(&vmd->pager, &((PinCall *)m)->waiter);
+}
+
+/* acquire: pairs with the release in set_present(). */
+static bool all_present(const VmdPager *p, PageNo first, PageNo end)
+{
+    for (PageNo page = first; page < end; page++) {
+        unsigned long word = __atomic_load_n(&p->present[page / 64],
+                                             __ATOMIC_ACQUIRE);
+        if (!((word >> (page % 64)) & 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void pin_chunks(VmdPager *p, PageNo first, PageNo end)
+{
+    for (PageNo c = first / p->cfg.chunk_pages;
+         c <= (end - 1) / p->cfg.chunk_pages; c++) {
+        atomic_fetch_add(&p->pins[c], 1);
+        /* A move-out takes tens of microseconds: not worth a sleep. */
+        while (atomic_load(&p->leaving[c])) {
+            sched_yield();
+        }
+    }
+}
+
+static void engine_unpin(void *opaque, RamOffset offset, size_t len)
+{
+    VmdPager *p = &((VmdEngine *)opaque)->pager;
+
+    if (len == 0) {
+        return;
+    }
+    PageNo first = offset >> RAM_PAGE_BITS;
+    PageNo last = (offset + len - 1) >> RAM_PAGE_BITS;
+    for (PageNo c = first / p->cfg.chunk_pages;
+         c <= last / p->cfg.chunk_pages; c++) {
+        atomic_fetch_sub(&p->pins[c], 1);
+    }
+}
+
+static int engine_pin(void *opaque, RamOffset offset, size_t len)
+{
+    VmdEngine *vmd = opaque;
+    PageNo first = offset >> RAM_PAGE_BITS;
+    PageNo end = (offset + len + RAM_PAGE_BYTES - 1) >> RAM_PAGE_BITS;
+
+    if (len == 0) {
+        return 0;
+    }
+    vm_assert_may_fault();
+    g_assert(end <= vmd->bytes >> RAM_PAGE_BITS);
+    pin_chunks(&vmd->pager, first, end);
+    if (all_present(&vmd->pager, first, end)) {
+        return 0;
+    }
+    PinCall call = {
+        .message = { .run = run_pin },
+        .waiter = { .first = first, .count = end - first, .done = pin_done },
+        .vmd = vmd,
+    };
+    post(vmd, &call.message);
+    wait_for(vmd, &call.message);
+    if (call.result < 0) {
+        engine_unpin(vmd, offset, len);
+    }
+    return call.result;
+}
+
+const RamPagerOps vmd_pager_ops = {
+    .pin = engine_pin,
+    .unpin = engine_unpin,
+};
+
+/* --- control ------------------------------------------------------------- */
+
+static void call_stats(VmdPager *p, void *arg)
+{
+    vmd_pager_fill_stats(p, arg);
+}
+
+void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret)
+{
+    call_pager(vmd, call_stats, ret);
+    ret->mode = vmd->mode_name;
+    ret->io = vmd->io->ops->name;
+    ret->tracker = vmd->tracker_name;
+}
+
+uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd)
+{
+    return (uint64_t)MIN_BUDGET_CHUNKS *
+           MAX(vmd->pager.cfg.chunk_pages, 16u) * RAM_PAGE_BYTES;
+}
+
+static void call_budget(VmdPager *p, void *arg)
+{
+    p->cfg.budget_pages = *(uint64_t *)arg >> RAM_PAGE_BITS;
+}
+
+bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp)
+{
+    if (bytes < vmd_engine_min_budget_bytes(vmd)) {
+        return vm_error_set(errp, 0,
+                            "vmemdirect: memory=%" PRIu64 " is too small; at "
+                            "least %" PRIu64 " bytes are needed",
+                            bytes, vmd_engine_min_budget_bytes(vmd));
+    }
+    if (bytes > (UINT64_C(1) << 52)) {
+        return vm_error_set(errp, 0, "vmemdirect: memory=%" PRIu64
+                            " is too large", bytes);
+    }
+    call_pager(vmd, call_budget, &bytes);
+    return true;
+}
+
+static void call_retry(VmdPager *p, void *arg)
+{
+    vmd_pager_retry(p);
+}
+
+void vmd_engine_retry(VmdEngine *vmd)
+{
+    call_pager(vmd, call_retry, NULL);
+}
+
+/* --- placement ----------------------------------------------------------- */
+
+RamPlacement *vmd_engine_placement(VmdEngine *vmd)
+{
+    return &vmd->placement;
+}
+
+static uint32_t placement_chunk_pages(void *opaque)
+{
+    return ((VmdEngine *)opaque)->pager.cfg.chunk_pages;
+}
+
+static void call_budget_pages(VmdPager *p, void *arg)
+{
+    *(uint64_t *)arg = vmd_carry_budget_pages(p);
+}
+
+static uint64_t placement_budget_pages(void *opaque)
+{
+    uint64_t pages;
+
+    call_pager(opaque, call_budget_pages, &pages);
+    return pages;
+}
+
+static void call_counters(VmdPager *p, void *arg)
+{
+    RamPagingCounters *ret = arg;
+
+    ret->pages_in = p->stats.page_in_bytes >> RAM_PAGE_BITS;
+    ret->pages_out = p->stats.page_out_bytes >> RAM_PAGE_BITS;
+}
+
+static void placement_counters(void *opaque, RamPagingCounters *ret)
+{
+    call_pager(opaque, call_counters, ret);
+}
+
+static void call_infos(VmdPager *p, void *arg)
+{
+    vmd_carry_chunk_infos(p, arg);
+}
+
+static void placement_infos(void *opaque, RamChunkInfo *ret_infos)
+{
+    call_pager(opaque, call_infos, ret_infos);
+}
+
+static void placement_history(void *opaque, ChunkNo chunk,
+                              uint8_t *ret_history)
+{
+    VmdPager *p = &((VmdEngine *)opaque)->pager;
+
+    vm_mutex_lock(&p->history_lock);
+    memcpy(ret_history, p->history + vmd_first_page(p, chunk),
+           vmd_chunk_len(p, chunk));
+    vm_mutex_unlock(&p->history_lock);
+}
+
+static void call_tracking_on(VmdPager *p, void *arg)
+{
+    p->tracking = true;
+}
+
+static void call_tracking_off(VmdPager *p, void *arg)
+{
+    p->tracking = false;
+}
+
+static void placement_tracking_start(void *opaque)
+{
+    call_pager(opaque, call_tracking_on, NULL);
+}
+
+static void placement_tracking_stop(void *opaque)
+{
+    call_pager(opaque, call_tracking_off, NULL);
+}
+
+/* A request of migration that nobody waits for here. */
+typedef struct Posted {
+    Message message;
+    union {
+        RamExport *export_;
+        RamImport *import_;
+    };
+} Posted;
+
+static void post_carry(VmdEngine *vmd, void (*run)(VmdEngine *, Message *),
+                       void *what)
+{
+    Posted *posted = g_new0(Posted, 1);
+
+    posted->message.run = run;
+    posted->export_ = what;
+    post(vmd, &posted->message);
+}
+
+static void run_export(VmdEngine *vmd, Message *m)
+{
+    RamExport *e = ((Posted *)m)->export_;
+
+    g_free(m);
+    vmd_carry_export(&vmd->pager, e);
+}
+
+static int placement_export_start(void *opaque, RamExport *e)
+{
+    VmdEngine *vmd = opaque;
+
+    if (e->chunk >= vmd->pager.chunk_count) {
+        return -EINVAL;
+    }
+    post_carry(vmd, run_export, e);
+    return 0;
+}
+
+static void placement_export_end(void *opaque, RamExport *e)
+{
+    VmdPager *p = &((VmdEngine *)opaque)->pager;
+
+    if (e->pinned) {
+        e->pinned = false;
+        atomic_fetch_sub(&p->pins[e->chunk], 1);
+    }
+}
+
+/* While import_begin() sleeps, frame points to this. */
+typedef struct BeginCall {
+    Message message;
+    VmdEngine *vmd;
+    RamImport *import_;
+} BeginCall;
+
+/* im->opaque is the caller's, so the sleeper is found by a list of one: the
+ * call hangs in the engine while it waits. */
+static void run_import_begin(VmdEngine *vmd, Message *m)
+{
+    BeginCall *call = (BeginCall *)m;
+
+    call->import_->waiting = call;
+    vmd_carry_import_begin(&vmd->pager, call->import_);
+}
+
+static void import_lent(RamImport *im)
+{
+    BeginCall *call = im->waiting;
+
+    im->waiting = NULL;
+    finish(call->vmd, &call->message);
+}
+
+static int placement_import_begin(void *opaque, RamImport *im)
+{
+    VmdEngine *vmd = opaque;
+    BeginCall call = { .message = { .run = run_import_begin }, .vmd = vmd,
+                       .import_ = im };
+
+    if (im->chunk >= vmd->pager.chunk_count) {
+        return -EINVAL;
+    }
+    post(vmd, &call.message);
+    wait_for(vmd, &call.message);
+    return 0;
+}
+
+static void run_import_commit(VmdEngine *vmd, Message *m)
+{
+    RamImport *im = ((Posted *)m)->import_;
+
+    g_free(m);
+    vmd_carry_import_commit(&vmd->pager, im);
+}
+
+static void placement_import_commit(void *opaque, RamImport *im)
+{
+    post_carry(opaque, run_import_commit, im);
+}
+
+static void call_import_abort(VmdPager *p, void *arg)
+{
+    vmd_carry_import_abort(p, arg);
+}
+
+static void placement_import_abort(void *opaque, RamImport *im)
+{
+    call_pager(opaque, call_import_abort, im);
+}
+
+typedef struct ZeroCall {
+    ChunkNo chunk;
+    const uint8_t *history;
+    int result;
+} ZeroCall;
+
+static void call_import_zero(VmdPager *p, void *arg)
+{
+    ZeroCall *zero = arg;
+
+    zero->result = vmd_carry_import_zero(p, zero->chunk, zero->history);
+}
+
+static int placement_import_zero(void *opaque, ChunkNo chunk,
+                                 const uint8_t *history)
+{
+    VmdEngine *vmd = opaque;
+    ZeroCall zero = { chunk, history, 0 };
+
+    if (chunk >= vmd->pager.chunk_count) {
+        return -EINVAL;
+    }
+    do {
+        call_pager(vmd, call_import_zero, &zero);
+        if (zero.result == -EAGAIN) {
+            g_usleep(1000); /* a write of this chunk is under way */
+        }
+    } while (zero.result == -EAGAIN);
+    return zero.result;
+}
+
+static const RamPlacementOps placement_ops = {
+    .chunk_pages = placement_chunk_pages,
+    .budget_pages = placement_budget_pages,
+    .counters = placement_counters,
+    .chunk_infos = placement_infos,
+    .history = placement_history,
+    .export_start = placement_export_start,
+    .export_end = placement_export_end,
+    .tracking_start = placement_tracking_start,
+    .tracking_stop = placement_tracking_stop,
+    .import_begin = placement_import_begin,
+    .import_commit = placement_import_commit,
+    .import_abort = placement_import_abort,
+    .import_zero = placement_import_zero,
+};

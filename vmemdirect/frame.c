@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Frames and the budget.
+ *
+ * The frame region is as large as guest RAM and a bit, but it is only address
+ * space: a frame costs memory for the slots (pages) that are populated. The
+ * budget is a hard limit on memory:
+ *
+ *   guest_pages + frames.populated_pages <= budget_pages
+ *
+ * A free frame is either empty (no memory) or stale (memory with content that
+ * nobody wants). Page-out moves guest pages into an empty frame; once they
+ * are in the file the frame is stale, and the next page-in reads into it and
+ * moves its pages into the guest: memory circulates, and is neither allocated
+ * nor zeroed on the way. Where memory is wanted in another shape (zero pages
+ * for the guest), stale frames are emptied.
+ *
+ * A slot counts as populated from the moment a read into it is planned.
+ *
+ * Invariants (vmd_pager_check()):
+ *   (F1) populated_pages is the number of set bits of populated.
+ *   (F2) stale_pages is that number over the frames on the stale list.
+ *   (F3) frames on the empty list have no populated and no valid slot, those
+ *        on the stale list no valid one, and no transfer uses either.
+ *
+ * One chunk of memory (the emergency reserve) is kept from faults, so that
+ * whoever frees memory can always go on.
+ *
+ * Threads: the pager thread.
+ */
+#include "pager-internal.h"
+
+void vmd_frames_init(VmdPager *p)
+{
+    VmdFrames *fr = &p->frames;
+    uint64_t slots;
+
+    fr->base = p->cfg.frame_base;
+    fr->count = vmd_pager_frames_needed(p->cfg.pages, p->cfg.chunk_pages);
+    slots = (uint64_t)fr->count * p->cfg.chunk_pages;
+    fr->populated = vm_bitmap_new(slots);
+    fr->valid = vm_bitmap_new(slots);
+    fr->next = g_new(uint32_t, fr->count);
+    fr->transfers = g_new0(uint16_t, fr->count);
+    fr->stale = VMD_NONE;
+    fr->empty = VMD_NONE;
+    for (uint32_t f = fr->count; f-- > 0;) {
+        fr->next[f] = fr->empty;
+        fr->empty = f;
+    }
+}
+
+void vmd_frames_done(VmdPager *p)
+{
+    g_free(p->frames.populated);
+    g_free(p->frames.valid);
+    g_free(p->frames.next);
+    g_free(p->frames.transfers);
+}
+
+int64_t vmd_free_pages(const VmdPager *p)
+{
+    return (int64_t)p->cfg.budget_pages -
+           (int64_t)(p->guest_pages + p->frames.populated_pages);
+}
+
+int64_t vmd_available_pages(const VmdPager *p)
+{
+    return vmd_free_pages(p) + (int64_t)p->frames.stale_pages;
+}
+
+uint64_t vmd_low_watermark(const VmdPager *p)
+{
+    uint64_t least = 4ull * p->cfg.chunk_pages;
+    uint64_t low = MAX(p->cfg.budget_pages / 64, MAX(least, 64u));
+
+    return MIN(low, p->cfg.budget_pages / 8);
+}
+
+uint64_t vmd_high_watermark(const VmdPager *p)
+{
+    return 2 * vmd_low_watermark(p);
+}
+
+void vmd_frame_gained(VmdPager *p, FrameNo f, uint32_t first, uint32_t n)
+{
+    uint64_t slot = vmd_frame_first(p, f) + first;
+
+    p->frames.populated_pages +=
+        n - vm_bitmap_count(p->frames.populated, slot, n);
+    vm_bitmap_set(p->frames.populated, slot, n);
+}
+
+void vmd_frame_lost(VmdPager *p, FrameNo f, uint32_t first, uint32_t n)
+{
+    uint64_t slot = vmd_frame_first(p, f) + first;
+
+    p->frames.populated_pages -=
+        vm_bitmap_count(p->frames.populated, slot, n);
+    vm_bitmap_clear(p->frames.populated, slot, n);
+}
+
+static uint64_t populated_of(const VmdPager *p, FrameNo f)
+{
+    return vm_bitmap_count(p->frames.populated, vmd_frame_first(p, f),
+                           p->cfg.chunk_pages);
+}
+
+static FrameNo take_stale(VmdPager *p)
+{
+    FrameNo f = p->frames.stale;
+
+    if (f != VMD_NONE) {
+        p->frames.stale = p->frames.next[f];
+        p->frames.stale_pages -= populated_of(p, f);
+    }
+    return f;
+}
+
+static FrameNo take_empty(VmdPager *p)
+{
+    FrameNo f = p->frames.empty;
+
+    if (f != VMD_NONE) {
+        p->frames.empty = p->frames.next[f];
+    }
+    return f;
+}
+
+/* Gives the memory of the topmost stale frame back to the system. */
+static bool empty_one(VmdPager *p)
+{
+    FrameNo f = take_stale(p);
+
+    if (f == VMD_NONE) {
+        return false;
+    }
+    size_t len = (size_t)p->cfg.chunk_pages * RAM_PAGE_BYTES;
+    int r = p->cfg.mem->discard(p->cfg.mem_opaque, vmd_frame_addr(p, f), len);
+    g_assert(r == 0); /* our own mapping: only a bug makes this fail */
+    vmd_frame_lost(p, f, 0, p->cfg.chunk_pages);
+    p->frames.next[f] = p->frames.empty;
+    p->frames.empty = f;
+    return true;
+}
+
+bool vmd_make_room(VmdPager *p, uint64_t n, bool reclaim)
+{
+    int64_t reserve = reclaim ? 0 : (int64_t)p->cfg.chunk_pages;
+
+    while (vmd_free_pages(p) - (int64_t)n < reserve) {
+        if (vmd_available_pages(p) - (int64_t)n < reserve || !empty_one(p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+FrameNo vmd_frame_get_empty(VmdPager *p)
+{
+    if (p->frames.empty == VMD_NONE && !empty_one(p)) {
+        return VMD_NONE;
+    }
+    return take_empty(p);
+}
+
+/* Slots in need that have no memory yet. */
+static uint64_t missing_slots(const VmdPager *p, FrameNo f,
+                              const unsigned long *need)
+{
+    uint64_t first = vmd_frame_first(p, f);
+    uint64_t missing = 0;
+
+    for (uint32_t i = 0; i < p->cfg.chunk_pages; i++) {
+        missing += vm_bit_test(need, i) &&
+                   !vm_bit_test(p->frames.populated, first + i);
+    }
+    return missing;
+}
+
+FrameNo vmd_frame_get(VmdPager *p, const unsigned long *need)
+{
+    FrameNo f = take_stale(p);
+
+    if (f == VMD_NONE) {
+        f = take_empty(p);
+    }
+    if (f == VMD_NONE) {
+        return VMD_NONE;
+    }
+    if (!vmd_make_room(p, missing_slots(p, f, need), /* reclaim= */ false)) {
+        vmd_frame_put(p, f);
+        return VMD_NONE;
+    }
+    for (uint32_t i = 0; i < p->cfg.chunk_pages; i++) {
+        if (vm_bit_test(need, i)) {
+            vmd_frame_gained(p, f, i, 1);
+        }
+    }
+    return f;
+}
+
+void vmd_frame_put(VmdPager *p, FrameNo f)
+{
+    VmdFrames *fr = &p->frames;
+    uint64_t pages = populated_of(p, f);
+
+    g_assert(fr->transfers[f] == 0); /* (F3) */
+    vm_bitmap_clear(fr->valid, vmd_frame_first(p, f), p->cfg.chunk_pages);
+    if (pages > 0) {
+        fr->next[f] = fr->stale;
+        fr->stale = f;
+        fr->stale_pages += pages;
+    } else {
+        fr->next[f] = fr->empty;
+        fr->empty = f;
+    }
+}
+
+void vmd_frames_trim(VmdPager *p)
+{
+    while (vmd_free_pages(p) < 0 && empty_one(p)) {
+    }
+}

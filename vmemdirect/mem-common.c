@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Operations that moving and copying have in common; contract in mem.h. */
+#include "mem-common.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+int vmd_mem_copy_in(void *opaque, void *guest, const void *frame, size_t len,
+                    bool protect, size_t *ret_done)
+{
+    return vm_fault_copy(opaque, guest, frame, len, protect, /* wake= */ true,
+                         ret_done);
+}
+
+int vmd_mem_zero(void *opaque, void *guest, size_t len, size_t *ret_done)
+{
+    return vm_fault_zero(opaque, guest, len, /* wake= */ true, ret_done);
+}
+
+int vmd_mem_unprotect(void *opaque, void *guest, size_t len)
+{
+    return vm_fault_protect(opaque, guest, len, /* protect= */ false,
+                            /* wake= */ true);
+}
+
+int vmd_mem_wake(void *opaque, void *guest, size_t len)
+{
+    return vm_fault_wake(opaque, guest, len);
+}
+
+int vmd_mem_discard(void *opaque, void *addr, size_t len)
+{
+    (void)opaque;
+    return madvise(addr, len, MADV_DONTNEED) < 0 ? -errno : 0;
+}

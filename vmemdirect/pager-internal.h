@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The pager's data, shared by the files of this folder only.
+ *
+ *   pager.c     chunk states and transitions: the only writer of state
+ *   frame.c     frames and the budget
+ *   history.c   aging, keys, lists by key
+ *   transfer.c  I/O on behalf of chunks
+ *   reclaim.c   who goes, and when
+ *   carry.c     export and import for migration
+ *   engine.c    the thread, the mailbox, the public interface
+ *
+ * Everything here belongs to the pager thread, but for what is marked.
+ * Units: pages of RAM_PAGE_BYTES. Bitmaps have one bit a page of guest RAM
+ * or a page of the frame region; chunk c has pages c * chunk_pages onwards.
+ */
+#ifndef VMD_PAGER_INTERNAL_H
+#define VMD_PAGER_INTERNAL_H
+
+#include <glib.h>
+#include <stdatomic.h>
+
+#include "io.h"
+#include "mem.h"
+#include "util/bits.h"
+#include "util/thread.h"
+#include "vmemdirect/vmemdirect.h"
+
+#define VMD_NONE UINT32_MAX
+typedef uint32_t FrameNo;
+
+/* Bounds. */
+#define VMD_IO_DEPTH 128u      /* requests in flight */
+#define VMD_IO_SPARE 8u        /* of these, kept for critical reads */
+#define VMD_FILLS_MAX 4u       /* background read requests in flight */
+#define VMD_EXPORT_IO_MAX 24u  /* export read requests in flight */
+#define VMD_WRITES_MAX 16u     /* write requests in flight */
+#define VMD_PUNCHES_MAX 4u
+#define VMD_TRANSFERS_MAX 512u /* chunks with I/O planned */
+#define VMD_PENDING_MAX 4096u  /* faults that wait for memory or a write */
+#define VMD_EXTRA_FRAMES 160u  /* beyond one a chunk: lent to imports */
+#define VMD_READ_TRIES 3u
+#define VMD_RETRY_NS (1000 * 1000 * 1000LL)
+#define VMD_AGING_SLICES 16u
+
+typedef enum VmdChunkState {
+    VMD_ZERO,
+    VMD_RESIDENT,
+    VMD_STANDBY,
+    VMD_WRITING,
+    VMD_SWAPPED,
+    VMD_FILLING,
+    VMD_FAILED,
+    VMD_STATE__COUNT
+} VmdChunkState;
+const char *vmd_chunk_state_to_string(VmdChunkState state);
+
+typedef struct VmdChunk {
+    uint32_t next, prev; /* on the list that state and key say */
+    FrameNo frame;       /* STANDBY, WRITING, FILLING */
+    uint8_t state;       /* VmdChunkState */
+    uint8_t key;
+    bool recalled : 1;   /* WRITING: touched; comes back when written */
+    bool failed : 1;     /* FILLING: unreadable; FAILED when I/O is quiet */
+    bool accessed : 1;   /* some page of it, in this aging interval */
+    bool punching : 1;   /* a hole is being punched: no write may start */
+    bool fresh : 1;      /* became resident since its last aging */
+    uint8_t wp_faults;   /* since it came in: how much to unprotect next */
+} VmdChunk;
+
+typedef struct VmdList {
+    uint32_t first, last;
+    uint64_t count;
+} VmdList;
+
+typedef struct VmdFrames {
+    uint8_t *base;
+    uint32_t count;
+    /* Slots with memory behind them (charged to the budget). */
+    unsigned long *populated;
+    /* STANDBY, WRITING: slots that hold a page of the chunk. FILLING: slots
+     * with a read submitted. */
+    unsigned long *valid;
+    uint32_t *next;      /* links of the two free lists */
+    uint16_t *transfers; /* transfers that use the frame */
+    uint32_t stale;      /* free, with memory */
+    uint32_t empty;      /* free, without */
+    uint64_t populated_pages; /* all */
+    uint64_t stale_pages;     /* of free frames: reusable at once */
+} VmdFrames;
+
+typedef enum VmdTransferKind {
+    VMD_CRITICAL, /* a page that somebody waits for */
+    VMD_EXPORT,
+    VMD_FILL,
+    VMD_WRITE,
+    VMD_TRANSFER__COUNT
+} VmdTransferKind;
+
+typedef struct VmdTransfer VmdTransfer;
+struct VmdTransfer {
+    VmdTransfer *next;
+    VmdTransferKind kind;
+    ChunkNo chunk;
+    FrameNo frame;  /* VMD_NONE for EXPORT */
+    uint8_t *base;  /* where page 0 of the chunk is read to or written from */
+    unsigned long todo[RAM_CHUNK_LONGS]; /* not yet submitted */
+    bool queued;
+    unsigned in_flight;
+    unsigned tries;
+    int error;
+    int64_t since_ns; /* CRITICAL: the fault was read */
+    RamExport *export_;
+    RamImport *import_;
+};
+
+typedef struct VmdSlot {
+    VmdIoRequest request; /* first: done() gets this back */
+    struct VmdPager *pager;
+    VmdTransfer *transfer; /* NULL: a punch */
+    ChunkNo chunk;
+    uint32_t first, count; /* pages of the chunk */
+    struct VmdSlot *next_free;
+} VmdSlot;
+
+typedef struct VmdPendingFault {
+    PageNo page;
+    VmFaultKind kind;
+    int64_t since_ns;
+} VmdPendingFault;
+
+/* A thread that pins: woken when all its pages are present. */
+typedef struct VmdPinWaiter VmdPinWaiter;
+struct VmdPinWaiter {
+    VmdPinWaiter *next;
+    PageNo first, count;
+    void (*done)(VmdPinWaiter *w, int result);
+};
+
+typedef struct VmdPagerConfig {
+    uint8_t *guest;
+    uint64_t pages;
+    uint32_t chunk_pages;
+    uint64_t budget_pages;
+    uint8_t *frame_base; /* room for vmd_pager_frames_needed() chunks */
+    bool soft_tracker;
+    int64_t aging_interval_ns;
+    bool stop_on_write_error;
+    const VmdMemOps *mem;
+    void *mem_opaque;
+    VmdIo *io;
+    int64_t (*now_ns)(void);
+    const VmdEvents *events;
+    void *events_opaque;
+    /* A frame was lent to an import that had to wait. */
+    void (*import_lent)(RamImport *im);
+} VmdPagerConfig;
+
+typedef struct VmdPager {
+    VmdPagerConfig cfg; /* immutable but for budget_pages */
+    uint32_t chunk_count;
+
+    /* Shared with pinning threads; the protocol is in pager.c. */
+    atomic_uint *pins;         /* by chunk */
+    atomic_uchar *leaving;     /* by chunk: being moved out right now */
+    unsigned long *present;    /* by page; written by the pager thread */
+
+    /* Protected by history_lock (rank LEAF), written by the pager thread. */
+    VmMutex history_lock;
+    uint8_t *history; /* by page */
+
+    /* Pager thread. */
+    VmdChunk *chunks;
+    unsigned long *stored;   /* by page: the file has the content */
+    unsigned long *occupied; /* by page: the file may have blocks */
+    unsigned long *accessed; /* by page, in this interval */
+    VmdFrames frames;
+    uint64_t guest_pages; /* present */
+    VmdList resident[256]; /* by key */
+    unsigned long resident_keys[4]; /* which lists are not empty */
+    VmdList standby;        /* first is the oldest */
+    uint64_t standby_pages; /* valid slots of STANDBY chunks */
+    uint64_t writing_pages; /* valid slots of WRITING chunks */
+    bool tracking;          /* migration watches writes */
+    bool reclaiming;
+
+    VmdPendingFault *pending; /* VMD_PENDING_MAX */
+    uint32_t pending_count;
+    VmdPinWaiter *pin_waiters;
+    GQueue frame_waiters; /* of RamImport *: want a frame */
+    GQueue held_imports;  /* of RamImport *: chunk is busy */
+
+    VmdTransfer *transfers; /* VMD_TRANSFERS_MAX */
+    VmdTransfer *free_transfers;
+    struct {
+        VmdTransfer *first, *last;
+    } queue[VMD_TRANSFER__COUNT];
+    unsigned requests[VMD_TRANSFER__COUNT]; /* in flight */
+    unsigned punches;
+    unsigned in_flight; /* all */
+    VmdSlot *slots, *free_slots;
+
+    int write_error;       /* 0 or -errno of the last failed write */
+    int64_t write_retry_ns;
+    bool fatal;
+
+    int64_t next_slice_ns;
+    uint32_t slice;      /* of the aging walk */
+    uint32_t punch_slice; /* slice at the last walk for holes */
+    uint32_t punch_hand;  /* of that walk */
+    uint32_t sample_hand; /* clock of the soft tracker */
+
+    VmdStats stats; /* the counters in it; the rest is filled on demand */
+} VmdPager;
+
+/* --- pager.c ------------------------------------------------------------ */
+uint32_t vmd_pager_frames_needed(uint64_t pages, uint32_t chunk_pages);
+void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg);
+/* Nothing may be in flight; frees tables, not the frame region. */
+void vmd_pager_done(VmdPager *p);
+/* One fault as read from the kernel. */
+void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind);
+/* Everything that is due: completions, waiters, timers, reclaim, I/O. */
+void vmd_pager_step(VmdPager *p);
+/* When step() has to be called again even if nothing happens. */
+int64_t vmd_pager_deadline_ns(const VmdPager *p);
+/* Asserts the invariants; O(pages). */
+void vmd_pager_check(VmdPager *p);
+void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret);
+void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w);
+void vmd_pager_retry(VmdPager *p);
+
+/* Transitions, for reclaim.c, transfer.c and carry.c. */
+int vmd_chunk_move_out(VmdPager *p, ChunkNo c);  /* RESIDENT -> STANDBY */
+void vmd_chunk_recall(VmdPager *p, ChunkNo c);   /* STANDBY -> RESIDENT */
+/* STANDBY -> SWAPPED or ZERO at once (true), or -> WRITING; false if it
+ * could not start. */
+bool vmd_chunk_write_back(VmdPager *p, ChunkNo c);
+bool vmd_chunk_can_drop(VmdPager *p, ChunkNo c); /* without a write */
+void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
+                         uint32_t count, int result);
+void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
+                          uint32_t count, int result);
+void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t);
+/* For import: */
+void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages);
+void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
+                          const unsigned long *pages);
+bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im);
+void vmd_pager_fatal(VmdPager *p, int error);
+
+static inline PageNo vmd_first_page(const VmdPager *p, ChunkNo c)
+{
+    return (PageNo)c * p->cfg.chunk_pages;
+}
+
+/* The last chunk may be shorter. */
+static inline uint32_t vmd_chunk_len(const VmdPager *p, ChunkNo c)
+{
+    uint64_t left = p->cfg.pages - vmd_first_page(p, c);
+    return left < p->cfg.chunk_pages ? (uint32_t)left : p->cfg.chunk_pages;
+}
+
+static inline uint8_t *vmd_guest_addr(const VmdPager *p, PageNo page)
+{
+    return p->cfg.guest + page * RAM_PAGE_BYTES;
+}
+
+static inline uint64_t vmd_frame_first(const VmdPager *p, FrameNo f)
+{
+    return (uint64_t)f * p->cfg.chunk_pages;
+}
+
+static inline uint8_t *vmd_frame_addr(const VmdPager *p, FrameNo f)
+{
+    return p->frames.base + vmd_frame_first(p, f) * RAM_PAGE_BYTES;
+}
+
+static inline bool vmd_page_present(const VmdPager *p, PageNo page)
+{
+    return vm_bit_test(p->present, page);
+}
+
+static inline bool vmd_page_stored(const VmdPager *p, PageNo page)
+{
+    return vm_bit_test(p->stored, page);
+}
+
+/* Does the chunk's frame hold the page? Only STANDBY and WRITING. */
+bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i);
+
+/* --- frame.c ------------------------------------------------------------ */
+void vmd_frames_init(VmdPager *p);
+void vmd_frames_done(VmdPager *p);
+/* Budget left, negative after a shrink; without and with stale frames. */
+int64_t vmd_free_pages(const VmdPager *p);
+int64_t vmd_available_pages(const VmdPager *p);
+uint64_t vmd_low_watermark(const VmdPager *p);
+uint64_t vmd_high_watermark(const VmdPager *p);
+/* Makes n pages of budget free by emptying stale frames. reclaim: may use
+ * the emergency reserve. */
+bool vmd_make_room(VmdPager *p, uint64_t n, bool reclaim);
+/* An empty frame for move-out: uses no memory by itself. */
+FrameNo vmd_frame_get_empty(VmdPager *p);
+/* A frame whose slots in need (of the chunk) are charged; VMD_NONE: no
+ * memory now. */
+FrameNo vmd_frame_get(VmdPager *p, const unsigned long *need);
+void vmd_frame_put(VmdPager *p, FrameNo f);
+/* Bookkeeping of slots that gained or lost their memory. */
+void vmd_frame_gained(VmdPager *p, FrameNo f, uint32_t first, uint32_t n);
+void vmd_frame_lost(VmdPager *p, FrameNo f, uint32_t first, uint32_t n);
+/* Gives stale memory back until the budget is kept. */
+void vmd_frames_trim(VmdPager *p);
+
+/* --- history.c ---------------------------------------------------------- */
+void vmd_history_init(VmdPager *p);
+void vmd_history_done(VmdPager *p);
+void vmd_history_accessed(VmdPager *p, PageNo page);
+void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history);
+/* Ages the next slice if it is due, and samples. */
+void vmd_history_tick(VmdPager *p, int64_t now_ns);
+/* Lists: called by pager.c when the state changes. */
+void vmd_resident_add(VmdPager *p, ChunkNo c);
+void vmd_resident_remove(VmdPager *p, ChunkNo c);
+void vmd_standby_add(VmdPager *p, ChunkNo c);
+void vmd_standby_remove(VmdPager *p, ChunkNo c);
+/* The coldest resident chunk, longest there first; VMD_NONE: none. */
+ChunkNo vmd_resident_coldest(const VmdPager *p);
+void vmd_resident_to_tail(VmdPager *p, ChunkNo c);
+
+/* --- transfer.c --------------------------------------------------------- */
+void vmd_transfers_init(VmdPager *p);
+void vmd_transfers_done(VmdPager *p);
+/* NULL: all in use; the caller defers. */
+VmdTransfer *vmd_transfer_new(VmdPager *p, VmdTransferKind kind, ChunkNo c,
+                              FrameNo f, uint8_t *base);
+/* Queues it; finished (even at once) through vmd_chunk_transfer_finished. */
+void vmd_transfer_start(VmdPager *p, VmdTransfer *t);
+/* Takes a page that is not submitted yet out of a queued fill. */
+bool vmd_transfer_steal(VmdPager *p, ChunkNo c, uint32_t page);
+void vmd_transfer_retry(VmdPager *p, VmdTransfer *t, uint32_t first,
+                        uint32_t count);
+void vmd_transfers_pump(VmdPager *p);
+bool vmd_punch(VmdPager *p, ChunkNo c, uint32_t first, uint32_t count);
+
+/* --- reclaim.c ---------------------------------------------------------- */
+void vmd_reclaim_step(VmdPager *p);
+void vmd_reclaim_punch(VmdPager *p);
+
+/* --- carry.c ------------------------------------------------------------ */
+void vmd_carry_export(VmdPager *p, RamExport *e);
+void vmd_carry_export_finished(VmdPager *p, VmdTransfer *t);
+/* Lends a frame now or later; cfg.import_lent() tells. */
+void vmd_carry_import_begin(VmdPager *p, RamImport *im);
+void vmd_carry_import_commit(VmdPager *p, RamImport *im);
+void vmd_carry_import_abort(VmdPager *p, RamImport *im);
+int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history);
+void vmd_carry_step(VmdPager *p); /* waiters and held imports */
+void vmd_carry_chunk_infos(VmdPager *p, RamChunkInfo *ret);
+uint64_t vmd_carry_budget_pages(const VmdPager *p);
+
+/* --- bits of one chunk -------------------------------------------------- */
+/* map bits [first, first+count) of a big map to bits 0.. of a chunk's map. */
+void vmd_bits_take(unsigned long *ret, const unsigned long *map,
+                   uint64_t first, uint32_t count);
+
+#endif

@@ -1,0 +1,1089 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Chunk states: where each page of guest RAM is, and how it gets elsewhere.
+ *
+ * A page's content is in exactly one of four places, looked up in this order:
+ * the guest mapping (present), the chunk's frame (valid, in STANDBY and
+ * WRITING), the swap file (stored), or nowhere (it is zero). This file is the
+ * only one that changes a chunk's state.
+ *
+ *          zero fault                     chosen or sampled
+ *   ZERO ------------> RESIDENT ------------------------> STANDBY
+ *    ^ ^                ^  ^  ^                            |  | |
+ *    | |                |  |  +------- touched ------------+  | |
+ *    | |   all pages    |  |           (soft fault)           | |
+ *    | |   read         |  |                                  | |
+ *    | |         FILLING|  |  touched meanwhile, written      | | dirty:
+ *    | |           ^    |  +------------------------WRITING<--|-+ write
+ *    | |     hard  |    |                            |   |    |
+ *    | |     fault |    | zero fault        written, |   +----+ write failed
+ *    | |           |    |                   quiet    v
+ *    | |           +--SWAPPED <--------------------- clean or zero: dropped
+ *    | +---------------- nothing stored -------------- from STANDBY
+ *    +-- discarded
+ *
+ *   FILLING -> FAILED: a page cannot be read; left by vmd_pager_retry().
+ *   ZERO, SWAPPED -> WRITING, RESIDENT: import (migration), without a fault.
+ *
+ * A RESIDENT chunk may be partly present: its other pages are in the file or
+ * zero, and fault by themselves.
+ *
+ * Invariants (vmd_pager_check() asserts them):
+ *   (1) A chunk has a frame iff it is STANDBY, WRITING or FILLING (a FAILED
+ *       one has none).
+ *   (2) ZERO: no page present or stored. SWAPPED: none present, some stored.
+ *       STANDBY: none present. RESIDENT, FILLING, FAILED: valid of no frame
+ *       counts as content.
+ *   (3) present and stored: equal to the file and write-protected. A write
+ *       faults, and takes stored away before the page becomes writable.
+ *   (4) present and not stored: the file's copy, if any, is out of date.
+ *   (5) A page in a frame is not present, except in WRITING, where a touched
+ *       page was copied back; that copy is never stored.
+ *   (6) Nothing is moved out of the guest while pins are held, see below.
+ *   (7) No write to the file is in flight but for WRITING chunks, and none
+ *       while a hole is punched in the same chunk.
+ *   (8) guest_pages is the number of present pages.
+ *   (9) While any kind of error is pending the content of a page is still in
+ *       one of the four places: errors lose nothing.
+ *
+ * Pins. pin: pins[c]++, then wait until leaving[c] is 0, then (if pages are
+ * missing) ask the pager thread for them. Move-out: leaving[c] = 1, then look
+ * at pins[c]; if it is not 0, leaving[c] = 0 and give up. All four are
+ * sequentially consistent: of a pin and a move-out that race, at least one
+ * sees the other. Either the pinner waits until the pages are out and has
+ * them brought back, or the move-out does not happen.
+ *
+ * A fault that cannot be served now (no memory, a write in flight) waits in
+ * pending[] and is tried again at each step. Waking a thread whose page is
+ * not there is always allowed: it faults again.
+ *
+ * Threads: the pager thread; pins, leaving and present are also read and
+ * pins written by pinning threads.
+ */
+#include "pager-internal.h"
+
+#include <errno.h>
+
+typedef enum Served { SERVED, DEFERRED } Served;
+
+static const char *const state_names[] = {
+    [VMD_ZERO] = "zero",       [VMD_RESIDENT] = "resident",
+    [VMD_STANDBY] = "standby", [VMD_WRITING] = "writing",
+    [VMD_SWAPPED] = "swapped", [VMD_FILLING] = "filling",
+    [VMD_FAILED] = "failed",
+};
+
+const char *vmd_chunk_state_to_string(VmdChunkState state)
+{
+    return state < VMD_STATE__COUNT ? state_names[state] : "?";
+}
+
+/* --- small things -------------------------------------------------------- */
+
+bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i)
+{
+    const VmdChunk *chunk = &p->chunks[c];
+
+    return (chunk->state == VMD_STANDBY || chunk->state == VMD_WRITING) &&
+           vm_bit_test(p->frames.valid, vmd_frame_first(p, chunk->frame) + i);
+}
+
+static uint64_t frame_valid_pages(const VmdPager *p, ChunkNo c)
+{
+    return vm_bitmap_count(p->frames.valid,
+                           vmd_frame_first(p, p->chunks[c].frame),
+                           p->cfg.chunk_pages);
+}
+
+static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (chunk->state == VMD_RESIDENT) {
+        vmd_resident_remove(p, c);
+    } else if (chunk->state == VMD_STANDBY) {
+        vmd_standby_remove(p, c);
+        p->standby_pages -= frame_valid_pages(p, c);
+    } else if (chunk->state == VMD_WRITING) {
+        p->writing_pages -= frame_valid_pages(p, c);
+    }
+    if (state == VMD_RESIDENT && chunk->state != VMD_RESIDENT) {
+        chunk->fresh = true;
+    }
+    chunk->state = (uint8_t)state;
+    if (state == VMD_RESIDENT) {
+        vmd_resident_add(p, c);
+    } else if (state == VMD_STANDBY) {
+        vmd_standby_add(p, c);
+        p->standby_pages += frame_valid_pages(p, c);
+    } else if (state == VMD_WRITING) {
+        p->writing_pages += frame_valid_pages(p, c);
+    }
+}
+
+/* valid slots of a STANDBY or WRITING chunk change only through these. */
+static void frame_forget(VmdPager *p, ChunkNo c, uint32_t i)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    vm_bit_clear(p->frames.valid, vmd_frame_first(p, chunk->frame) + i);
+    if (chunk->state == VMD_STANDBY) {
+        p->standby_pages--;
+    } else if (chunk->state == VMD_WRITING) {
+        p->writing_pages--;
+    }
+}
+
+static void drop_frame(VmdPager *p, ChunkNo c)
+{
+    FrameNo f = p->chunks[c].frame;
+
+    p->chunks[c].frame = VMD_NONE;
+    vmd_frame_put(p, f);
+}
+
+/* present is read by pinning threads: release pairs with their acquire. */
+static void set_present(VmdPager *p, PageNo page, bool present)
+{
+    unsigned long *word = &p->present[page / 64];
+    unsigned long bit = 1ul << (page % 64);
+
+    g_assert(vmd_page_present(p, page) != present);
+    __atomic_store_n(word, present ? *word | bit : *word & ~bit,
+                     __ATOMIC_RELEASE);
+    p->guest_pages += present ? 1 : (uint64_t)-1;
+}
+
+static bool any_stored(const VmdPager *p, ChunkNo c)
+{
+    PageNo first = vmd_first_page(p, c);
+    PageNo end = first + vmd_chunk_len(p, c);
+
+    return vm_bitmap_next_set(p->stored, first, end) < end;
+}
+
+static bool any_present(const VmdPager *p, ChunkNo c)
+{
+    PageNo first = vmd_first_page(p, c);
+    PageNo end = first + vmd_chunk_len(p, c);
+
+    return vm_bitmap_next_set(p->present, first, end) < end;
+}
+
+/* The state of a chunk without frame and without I/O, by its pages. */
+static VmdChunkState settled_state(const VmdPager *p, ChunkNo c)
+{
+    if (any_present(p, c)) {
+        return VMD_RESIDENT;
+    }
+    return any_stored(p, c) ? VMD_SWAPPED : VMD_ZERO;
+}
+
+static void wake(VmdPager *p, PageNo page, uint64_t n)
+{
+    (void)p->cfg.mem->wake(p->cfg.mem_opaque, vmd_guest_addr(p, page),
+                           n * RAM_PAGE_BYTES);
+}
+
+void vmd_pager_fatal(VmdPager *p, int error)
+{
+    if (!p->fatal) {
+        p->fatal = true;
+        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_FATAL, error,
+                             /* stop= */ true);
+    }
+}
+
+/* --- pages into the guest ------------------------------------------------ */
+
+/* Slots [i, i+n) of f become present pages of c; protected or not. */
+static void move_in_run(VmdPager *p, ChunkNo c, FrameNo f, uint32_t i,
+                        uint32_t n, bool protect)
+{
+    PageNo page = vmd_first_page(p, c) + i;
+    bool changed;
+    size_t done;
+    int r = p->cfg.mem->in(p->cfg.mem_opaque, vmd_guest_addr(p, page),
+                           vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES,
+                           n * RAM_PAGE_BYTES, protect, &done, &changed);
+    uint32_t moved = (uint32_t)(done / RAM_PAGE_BYTES);
+
+    vmd_frame_lost(p, f, i, moved);
+    for (uint32_t k = 0; k < moved; k++) {
+        set_present(p, page + k, true);
+        if (p->chunks[c].state == VMD_STANDBY ||
+            p->chunks[c].state == VMD_WRITING) {
+            frame_forget(p, c, i + k);
+        }
+    }
+    if (changed) {
+        vm_bitmap_clear(p->stored, page, moved); /* (3) */
+    }
+    if (r < 0) {
+        vmd_pager_fatal(p, r);
+    }
+}
+
+/*
+ * Moves the slots of f that are set in map (bit 0 is page 0 of the chunk)
+ * into the guest, in runs of equal need for protection.
+ */
+static void move_in(VmdPager *p, ChunkNo c, FrameNo f,
+                    const unsigned long *map)
+{
+    PageNo base = vmd_first_page(p, c);
+    uint32_t len = vmd_chunk_len(p, c);
+    uint32_t i = (uint32_t)vm_bitmap_next_set(map, 0, len);
+
+    while (i < len && !p->fatal) {
+        bool protect = vmd_page_stored(p, base + i) || p->tracking;
+        uint32_t n = 1;
+        while (i + n < len && vm_bit_test(map, i + n) &&
+               (vmd_page_stored(p, base + i + n) || p->tracking) == protect) {
+            n++;
+        }
+        move_in_run(p, c, f, i, n, protect);
+        i = (uint32_t)vm_bitmap_next_set(map, i + n, len);
+    }
+}
+
+static bool is_zero_page(const VmdPager *p, ChunkNo c, uint32_t i)
+{
+    PageNo page = vmd_first_page(p, c) + i;
+
+    return !vmd_page_present(p, page) && !vmd_page_stored(p, page) &&
+           !vmd_page_in_frame(p, c, i);
+}
+
+/* Zero pages around i: all of the chunk, or 64 KiB when memory is scarce. */
+static void zero_run(const VmdPager *p, ChunkNo c, uint32_t i,
+                     uint32_t *ret_first, uint32_t *ret_count)
+{
+    uint32_t low = 0, high = vmd_chunk_len(p, c), first = i, end = i + 1;
+
+    if (vmd_available_pages(p) < (int64_t)(vmd_high_watermark(p) + high)) {
+        low = i & ~15u;
+        high = MIN(high, low + 16);
+    }
+    while (first > low && is_zero_page(p, c, first - 1)) {
+        first--;
+    }
+    while (end < high && is_zero_page(p, c, end)) {
+        end++;
+    }
+    *ret_first = first;
+    *ret_count = end - first;
+}
+
+static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    PageNo base = vmd_first_page(p, c);
+    uint32_t first, count;
+    size_t done;
+
+    zero_run(p, c, i, &first, &count);
+    if (!vmd_make_room(p, count, /* reclaim= */ false)) {
+        first = i;
+        count = 1;
+        if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
+            return DEFERRED;
+        }
+    }
+    int r = p->cfg.mem->zero(p->cfg.mem_opaque,
+                             vmd_guest_addr(p, base + first),
+                             count * RAM_PAGE_BYTES, &done);
+    for (uint32_t k = 0; k < done / RAM_PAGE_BYTES; k++) {
+        set_present(p, base + first + k, true);
+    }
+    if (r < 0) {
+        vmd_pager_fatal(p, r);
+        return DEFERRED;
+    }
+    p->stats.faults_zero++;
+    if (chunk->state == VMD_ZERO || chunk->state == VMD_SWAPPED) {
+        set_state(p, c, VMD_RESIDENT);
+    } else if (chunk->state == VMD_WRITING) {
+        chunk->recalled = true;
+    }
+    vmd_history_accessed(p, base + i);
+    return SERVED;
+}
+
+/* --- faults -------------------------------------------------------------- */
+
+/*
+ * How many pages lose their protection at once: a chunk that is written here
+ * and there stays mostly clean, one that is written all over costs few
+ * faults.
+ */
+static uint32_t unprotect_span(const VmdChunk *chunk)
+{
+    return 1u << MIN(2u * chunk->wp_faults, 9u);
+}
+
+static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    PageNo base = vmd_first_page(p, c);
+    uint32_t span = unprotect_span(chunk);
+    uint32_t first = i & ~(span - 1);
+    uint32_t end = MIN(first + span, vmd_chunk_len(p, c));
+
+    /* (3): first stored, then writable. */
+    for (uint32_t k = first; k < end; k++) {
+        if (vmd_page_present(p, base + k)) {
+            vm_bit_clear(p->stored, base + k);
+        }
+    }
+    int r = p->cfg.mem->unprotect(p->cfg.mem_opaque,
+                                  vmd_guest_addr(p, base + first),
+                                  (end - first) * RAM_PAGE_BYTES);
+    if (r < 0) {
+        vmd_pager_fatal(p, r);
+    }
+    chunk->wp_faults = (uint8_t)MIN(chunk->wp_faults + 1, 5);
+    p->stats.faults_write_protect++;
+    vmd_history_accessed(p, base + i);
+    return SERVED;
+}
+
+/* Stored pages of the chunk that are not present: what a fill reads. */
+static void absent_stored(const VmdPager *p, ChunkNo c, unsigned long *ret)
+{
+    PageNo base = vmd_first_page(p, c);
+
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        ret[w] = 0;
+    }
+    for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
+        if (vmd_page_stored(p, base + i) && !vmd_page_present(p, base + i)) {
+            vm_bit_set(ret, i);
+        }
+    }
+}
+
+/* A page of its own transfer, ahead of everything else. */
+static bool read_critical(VmdPager *p, ChunkNo c, uint32_t i, int64_t since_ns)
+{
+    FrameNo f = p->chunks[c].frame;
+    VmdTransfer *t = vmd_transfer_new(p, VMD_CRITICAL, c, f,
+                                      vmd_frame_addr(p, f));
+
+    if (!t) {
+        return false;
+    }
+    vm_bit_set(t->todo, i);
+    t->since_ns = since_ns;
+    vmd_transfer_start(p, t);
+    return true;
+}
+
+/* SWAPPED or RESIDENT -> FILLING, page i first. */
+static Served start_fill(VmdPager *p, ChunkNo c, uint32_t i, int64_t since_ns)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    unsigned long rest[RAM_CHUNK_LONGS];
+    unsigned long one[RAM_CHUNK_LONGS] = { 0 };
+
+    vm_bit_set(one, i);
+    absent_stored(p, c, rest);
+    FrameNo f = vmd_frame_get(p, rest);
+    if (f == VMD_NONE) {
+        vm_bitmap_clear(rest, 0, RAM_CHUNK_PAGES_MAX);
+        f = vmd_frame_get(p, one);
+    }
+    if (f == VMD_NONE) {
+        return DEFERRED;
+    }
+    chunk->frame = f;
+    if (!read_critical(p, c, i, since_ns)) {
+        drop_frame(p, c);
+        return DEFERRED;
+    }
+    set_state(p, c, VMD_FILLING);
+    chunk->wp_faults = 0;
+    vm_bit_clear(rest, i);
+    VmdTransfer *t = vmd_transfer_new(p, VMD_FILL, c, f,
+                                      vmd_frame_addr(p, f));
+    if (t) { /* else: the rest faults by itself */
+        for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+            t->todo[w] = rest[w];
+        }
+        vmd_transfer_start(p, t);
+    }
+    p->stats.faults_hard++;
+    vmd_history_accessed(p, vmd_first_page(p, c) + i);
+    return SERVED;
+}
+
+/* A further page of a chunk that is being read. */
+static Served fault_while_filling(VmdPager *p, ChunkNo c, uint32_t i,
+                                  int64_t since_ns)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    uint64_t slot = vmd_frame_first(p, chunk->frame) + i;
+
+    vmd_history_accessed(p, vmd_first_page(p, c) + i);
+    if (vm_bit_test(p->frames.valid, slot)) {
+        return SERVED; /* its read is in flight and will wake */
+    }
+    if (!vmd_transfer_steal(p, c, i) &&
+        !vm_bit_test(p->frames.populated, slot)) {
+        /* Not part of the fill: its slot is not charged yet. */
+        if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
+            return DEFERRED;
+        }
+        vmd_frame_gained(p, chunk->frame, i, 1);
+    }
+    p->stats.faults_hard++;
+    return read_critical(p, c, i, since_ns) ? SERVED : DEFERRED;
+}
+
+/* The page is in a frame that is being written to the file: copy it back. */
+static Served fault_while_writing(VmdPager *p, ChunkNo c, uint32_t i)
+{
+    PageNo page = vmd_first_page(p, c) + i;
+    FrameNo f = p->chunks[c].frame;
+    size_t done;
+
+    p->chunks[c].recalled = true;
+    if (!vmd_page_in_frame(p, c, i)) {
+        return DEFERRED; /* it is in the file; FILLING needs the frame */
+    }
+    if (!vmd_make_room(p, 1, /* reclaim= */ true)) {
+        return DEFERRED;
+    }
+    vm_bit_clear(p->stored, page); /* (5) */
+    int r = p->cfg.mem->copy_in(p->cfg.mem_opaque, vmd_guest_addr(p, page),
+                                vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES,
+                                RAM_PAGE_BYTES, p->tracking, &done);
+    if (r < 0) {
+        vmd_pager_fatal(p, r);
+        return DEFERRED;
+    }
+    set_present(p, page, true);
+    p->stats.faults_soft++;
+    vmd_history_accessed(p, page);
+    return SERVED;
+}
+
+static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
+                            int64_t since_ns)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    PageNo page = vmd_first_page(p, c) + i;
+
+    if (chunk->state == VMD_STANDBY) {
+        bool here = vmd_page_in_frame(p, c, i);
+        vmd_chunk_recall(p, c);
+        p->stats.faults_soft++;
+        vmd_history_accessed(p, page);
+        if (here) {
+            return SERVED;
+        }
+    }
+    if (is_zero_page(p, c, i)) {
+        return zero_fault(p, c, i);
+    }
+    switch ((VmdChunkState)chunk->state) {
+    case VMD_RESIDENT:
+    case VMD_SWAPPED:
+        return start_fill(p, c, i, since_ns);
+    case VMD_FILLING:
+        return fault_while_filling(p, c, i, since_ns);
+    case VMD_WRITING:
+        return fault_while_writing(p, c, i);
+    case VMD_FAILED:
+        return DEFERRED; /* for ever, unless vmd_pager_retry() helps */
+    case VMD_ZERO:
+    case VMD_STANDBY:
+    case VMD_STATE__COUNT:
+        break;
+    }
+    g_assert_not_reached();
+}
+
+static Served serve(VmdPager *p, const VmdPendingFault *fault)
+{
+    ChunkNo c = (ChunkNo)(fault->page / p->cfg.chunk_pages);
+    uint32_t i = (uint32_t)(fault->page % p->cfg.chunk_pages);
+
+    if (p->fatal) {
+        return DEFERRED; /* nobody goes on with a wrong byte */
+    }
+    if (vmd_page_present(p, fault->page)) {
+        if (fault->kind == VM_FAULT_WRITE_PROTECT) {
+            return write_protect_fault(p, c, i);
+        }
+        wake(p, fault->page, 1); /* resolved since the event was written */
+        return SERVED;
+    }
+    if (fault->kind == VM_FAULT_WRITE_PROTECT) {
+        wake(p, fault->page, 1); /* moved out since: it faults as missing */
+        return SERVED;
+    }
+    return missing_fault(p, c, i, fault->since_ns);
+}
+
+void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind)
+{
+    VmdPendingFault fault = { page, kind, p->cfg.now_ns() };
+
+    g_assert(page < p->cfg.pages);
+    if (serve(p, &fault) == SERVED) {
+        return;
+    }
+    if (p->pending_count < VMD_PENDING_MAX) {
+        p->pending[p->pending_count++] = fault;
+    } else {
+        wake(p, page, 1); /* it faults again, later */
+    }
+}
+
+static void serve_pending(VmdPager *p)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t k = 0; k < p->pending_count; k++) {
+        VmdPendingFault fault = p->pending[k];
+        if (serve(p, &fault) == DEFERRED) {
+            p->pending[kept++] = fault;
+        }
+    }
+    p->pending_count = kept;
+}
+
+/* --- out of the guest ---------------------------------------------------- */
+
+/* Back out of a move-out that met a pinned page. */
+static void undo_move_out(VmdPager *p, ChunkNo c, FrameNo f)
+{
+    unsigned long map[RAM_CHUNK_LONGS];
+
+    vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, f),
+                  p->cfg.chunk_pages);
+    move_in(p, c, f, map);
+    vmd_frame_put(p, f);
+}
+
+static int move_out_pages(VmdPager *p, ChunkNo c, FrameNo f)
+{
+    PageNo base = vmd_first_page(p, c);
+    PageNo end = base + vmd_chunk_len(p, c);
+    int r = 0;
+
+    for (PageNo a = vm_bitmap_next_set(p->present, base, end); a < end && !r;
+         a = vm_bitmap_next_set(p->present, a, end)) {
+        PageNo b = vm_bitmap_next_clear(p->present, a, end);
+        uint32_t i = (uint32_t)(a - base);
+        size_t done;
+        r = p->cfg.mem->out(p->cfg.mem_opaque, vmd_guest_addr(p, a),
+                            vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES,
+                            (b - a) * RAM_PAGE_BYTES, &done);
+        uint32_t moved = (uint32_t)(done / RAM_PAGE_BYTES);
+        vmd_frame_gained(p, f, i, moved);
+        vm_bitmap_set(p->frames.valid, vmd_frame_first(p, f) + i, moved);
+        for (uint32_t k = 0; k < moved; k++) {
+            set_present(p, a + k, false);
+        }
+    }
+    return r;
+}
+
+int vmd_chunk_move_out(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    g_assert(chunk->state == VMD_RESIDENT);
+    atomic_store(&p->leaving[c], 1);
+    if (atomic_load(&p->pins[c]) > 0) { /* (6) */
+        atomic_store(&p->leaving[c], 0);
+        return -EBUSY;
+    }
+    FrameNo f = vmd_frame_get_empty(p);
+    if (f == VMD_NONE) {
+        atomic_store(&p->leaving[c], 0);
+        return -ENOMEM;
+    }
+    int r = move_out_pages(p, c, f);
+    if (r == 0) {
+        chunk->frame = f;
+        set_state(p, c, VMD_STANDBY);
+    } else {
+        undo_move_out(p, c, f);
+    }
+    atomic_store(&p->leaving[c], 0);
+    return r;
+}
+
+void vmd_chunk_recall(VmdPager *p, ChunkNo c)
+{
+    unsigned long map[RAM_CHUNK_LONGS];
+    FrameNo f = p->chunks[c].frame;
+
+    g_assert(p->chunks[c].state == VMD_STANDBY);
+    vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, f),
+                  p->cfg.chunk_pages);
+    move_in(p, c, f, map);
+    p->chunks[c].wp_faults = 0;
+    set_state(p, c, VMD_RESIDENT);
+    drop_frame(p, c);
+}
+
+/* --- STANDBY to the file ------------------------------------------------- */
+
+static bool page_is_zero(const uint8_t *page)
+{
+    const uint64_t *word = (const uint64_t *)page;
+
+    for (size_t i = 0; i < RAM_PAGE_BYTES / sizeof(*word); i += 8) {
+        if (word[i] | word[i + 1] | word[i + 2] | word[i + 3] | word[i + 4] |
+            word[i + 5] | word[i + 6] | word[i + 7]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Pages in the frame that the file does not have. */
+static bool dirty_pages(const VmdPager *p, ChunkNo c, unsigned long *ret)
+{
+    PageNo base = vmd_first_page(p, c);
+    bool any = false;
+
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        ret[w] = 0;
+    }
+    for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
+        if (vmd_page_in_frame(p, c, i) && !vmd_page_stored(p, base + i)) {
+            vm_bit_set(ret, i);
+            any = true;
+        }
+    }
+    return any;
+}
+
+bool vmd_chunk_can_drop(VmdPager *p, ChunkNo c)
+{
+    unsigned long dirty[RAM_CHUNK_LONGS];
+
+    return !dirty_pages(p, c, dirty);
+}
+
+/* Dirty pages that turn out to be zero need no place anywhere. */
+static void forget_zero_pages(VmdPager *p, ChunkNo c)
+{
+    unsigned long dirty[RAM_CHUNK_LONGS];
+    FrameNo f = p->chunks[c].frame;
+    uint32_t len = vmd_chunk_len(p, c);
+
+    (void)dirty_pages(p, c, dirty);
+    for (uint32_t i = (uint32_t)vm_bitmap_next_set(dirty, 0, len); i < len;
+         i = (uint32_t)vm_bitmap_next_set(dirty, i + 1, len)) {
+        if (page_is_zero(vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES)) {
+            frame_forget(p, c, i);
+            p->stats.found_zero_bytes += RAM_PAGE_BYTES;
+        }
+    }
+}
+
+static void leave_frame(VmdPager *p, ChunkNo c)
+{
+    set_state(p, c, settled_state(p, c));
+    drop_frame(p, c);
+}
+
+bool vmd_chunk_write_back(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    unsigned long dirty[RAM_CHUNK_LONGS];
+
+    g_assert(chunk->state == VMD_STANDBY);
+    forget_zero_pages(p, c);
+    if (!dirty_pages(p, c, dirty)) {
+        p->stats.dropped_clean_bytes +=
+            frame_valid_pages(p, c) * RAM_PAGE_BYTES;
+        leave_frame(p, c);
+        return true;
+    }
+    if (chunk->punching) { /* (7) */
+        return false;
+    }
+    VmdTransfer *t = vmd_transfer_new(p, VMD_WRITE, c, chunk->frame,
+                                      vmd_frame_addr(p, chunk->frame));
+    if (!t) {
+        return false;
+    }
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        t->todo[w] = dirty[w];
+    }
+    chunk->recalled = false;
+    set_state(p, c, VMD_WRITING);
+    vmd_transfer_start(p, t);
+    return true;
+}
+
+/* --- I/O completions ----------------------------------------------------- */
+
+static void note_write_error(VmdPager *p, int result)
+{
+    bool first = p->write_error == 0;
+
+    p->stats.write_errors++;
+    p->write_error = result;
+    p->write_retry_ns = p->cfg.now_ns() + VMD_RETRY_NS;
+    if (first) {
+        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_WRITE_ERROR,
+                             result, p->cfg.stop_on_write_error);
+    }
+}
+
+static void note_write_success(VmdPager *p)
+{
+    if (p->write_error != 0) {
+        p->write_error = 0;
+        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_RECOVERED, 0,
+                             /* stop= */ false);
+    }
+}
+
+void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
+                          uint32_t count, int result)
+{
+    PageNo base = vmd_first_page(p, t->chunk);
+
+    /* Also a failed write may have left blocks. */
+    vm_bitmap_set(p->occupied, base + first, count);
+    if (result < 0) {
+        t->error = result;
+        note_write_error(p, result);
+        return;
+    }
+    note_write_success(p);
+    for (uint32_t i = first; i < first + count; i++) {
+        if (!vmd_page_present(p, base + i)) { /* (5) */
+            vm_bit_set(p->stored, base + i);
+        }
+    }
+}
+
+static void latency(VmdPager *p, int64_t since_ns)
+{
+    uint64_t ns = (uint64_t)MAX(p->cfg.now_ns() - since_ns, 1);
+    unsigned bucket = 63u - (unsigned)__builtin_clzll(ns);
+
+    p->stats.fault_latency[MIN(bucket, VMD_LATENCY_BUCKETS - 1u)]++;
+}
+
+static void fail_chunk(VmdPager *p, ChunkNo c, int error)
+{
+    p->chunks[c].failed = true; /* leaves FILLING as FAILED */
+    p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_READ_ERROR, error,
+                         /* stop= */ true);
+}
+
+void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
+                         uint32_t count, int result)
+{
+    unsigned long map[RAM_CHUNK_LONGS] = { 0 };
+    uint64_t slot = vmd_frame_first(p, t->frame) + first;
+
+    g_assert(p->chunks[t->chunk].state == VMD_FILLING);
+    vm_bitmap_clear(p->frames.valid, slot, count);
+    if (result == 0) {
+        vm_bitmap_set(map, first, count);
+        move_in(p, t->chunk, t->frame, map);
+        if (t->kind == VMD_CRITICAL) {
+            latency(p, t->since_ns);
+        }
+        return;
+    }
+    p->stats.read_errors++;
+    t->error = result;
+    if (t->kind == VMD_CRITICAL) {
+        if (t->tries + 1 < VMD_READ_TRIES) {
+            vmd_transfer_retry(p, t, first, count);
+        } else {
+            fail_chunk(p, t->chunk, result);
+        }
+        return;
+    }
+    /* A fill that fails is no harm yet: its pages fault by themselves, and a
+     * thread that waits already is woken to do so. */
+    wake(p, vmd_first_page(p, t->chunk) + first, count);
+}
+
+static void fill_finished(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (p->frames.transfers[chunk->frame] > 0) {
+        return;
+    }
+    bool failed = chunk->failed;
+    chunk->failed = false;
+    set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
+    drop_frame(p, c);
+    if (failed) {
+        /* Who waits faults again, and then waits in pending[]: there it is
+         * served if vmd_pager_retry() makes the chunk readable. */
+        wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
+    }
+}
+
+static void write_finished(VmdPager *p, VmdTransfer *t)
+{
+    ChunkNo c = t->chunk;
+    VmdChunk *chunk = &p->chunks[c];
+    PageNo base = vmd_first_page(p, c);
+
+    /* What was copied back meanwhile is the guest's now. */
+    for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
+        if (vmd_page_in_frame(p, c, i) && vmd_page_present(p, base + i)) {
+            frame_forget(p, c, i);
+        }
+    }
+    if (chunk->recalled) {
+        unsigned long map[RAM_CHUNK_LONGS];
+        chunk->recalled = false;
+        vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, chunk->frame),
+                      p->cfg.chunk_pages);
+        move_in(p, c, chunk->frame, map);
+        set_state(p, c, settled_state(p, c));
+        chunk->wp_faults = 0;
+        drop_frame(p, c);
+    } else if (t->error) {
+        set_state(p, c, VMD_STANDBY); /* (9): the data stays in the frame */
+    } else {
+        leave_frame(p, c);
+    }
+    if (t->import_) {
+        t->import_->result = t->error;
+        t->import_->done(t->import_);
+    }
+}
+
+void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t)
+{
+    switch (t->kind) {
+    case VMD_CRITICAL:
+    case VMD_FILL:
+        fill_finished(p, t->chunk);
+        break;
+    case VMD_WRITE:
+        write_finished(p, t);
+        break;
+    case VMD_EXPORT:
+        vmd_carry_export_finished(p, t);
+        break;
+    case VMD_TRANSFER__COUNT:
+        g_assert_not_reached();
+    }
+}
+
+/* --- import -------------------------------------------------------------- */
+
+void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
+{
+    PageNo base = vmd_first_page(p, c);
+    uint32_t len = vmd_chunk_len(p, c);
+
+    if (p->chunks[c].state == VMD_STANDBY) {
+        vmd_chunk_recall(p, c);
+    }
+    g_assert(p->chunks[c].frame == VMD_NONE);
+    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
+         i = (uint32_t)vm_bitmap_next_set(pages, i + 1, len)) {
+        vm_bit_clear(p->stored, base + i);
+        if (vmd_page_present(p, base + i)) {
+            set_present(p, base + i, false);
+            (void)p->cfg.mem->discard(p->cfg.mem_opaque,
+                                      vmd_guest_addr(p, base + i),
+                                      RAM_PAGE_BYTES);
+        }
+    }
+    set_state(p, c, settled_state(p, c));
+}
+
+void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
+                          const unsigned long *pages)
+{
+    vmd_chunk_discard(p, c, pages); /* older copies, wherever they are */
+    move_in(p, c, f, pages);
+    set_state(p, c, settled_state(p, c));
+}
+
+bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    g_assert(chunk->state == VMD_ZERO || chunk->state == VMD_SWAPPED);
+    if (chunk->punching) { /* (7) */
+        return false;
+    }
+    VmdTransfer *t = vmd_transfer_new(p, VMD_WRITE, c, f,
+                                      vmd_frame_addr(p, f));
+    if (!t) {
+        return false;
+    }
+    vmd_chunk_discard(p, c, im->pages); /* stored again when written */
+    for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
+        if (vm_bit_test(im->pages, i)) {
+            vm_bit_set(t->todo, i);
+            vm_bit_set(p->frames.valid, vmd_frame_first(p, f) + i);
+        }
+    }
+    t->import_ = im;
+    chunk->frame = f;
+    chunk->recalled = false;
+    set_state(p, c, VMD_WRITING);
+    vmd_transfer_start(p, t);
+    return true;
+}
+
+/* --- pins ---------------------------------------------------------------- */
+
+/* 0: all there; 1: not yet; -EIO: never. Starts what is missing. */
+static int pin_progress(VmdPager *p, const VmdPinWaiter *w)
+{
+    int result = 0;
+
+    for (PageNo page = w->first; page < w->first + w->count; page++) {
+        if (vmd_page_present(p, page)) {
+            continue;
+        }
+        VmdPendingFault fault = { page, VM_FAULT_WRITE, p->cfg.now_ns() };
+        ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
+        if (p->chunks[c].state == VMD_FAILED || p->fatal) {
+            return -EIO;
+        }
+        (void)serve(p, &fault);
+        if (!vmd_page_present(p, page)) {
+            result = 1;
+        }
+    }
+    return result;
+}
+
+static void serve_pin_waiters(VmdPager *p)
+{
+    VmdPinWaiter **link = &p->pin_waiters;
+
+    while (*link) {
+        VmdPinWaiter *w = *link;
+        int r = pin_progress(p, w);
+        if (r == 1) {
+            link = &w->next;
+            continue;
+        }
+        *link = w->next;
+        w->done(w, r);
+    }
+}
+
+void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w)
+{
+    w->next = p->pin_waiters;
+    p->pin_waiters = w;
+}
+
+/* --- the whole ----------------------------------------------------------- */
+
+void vmd_pager_retry(VmdPager *p)
+{
+    p->write_retry_ns = 0;
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        if (p->chunks[c].state == VMD_FAILED) {
+            set_state(p, c, settled_state(p, c));
+        }
+    }
+}
+
+void vmd_pager_step(VmdPager *p)
+{
+    int64_t now = p->cfg.now_ns();
+
+    p->cfg.io->ops->reap(p->cfg.io);
+    if (!p->fatal) {
+        vmd_history_tick(p, now);
+        vmd_reclaim_step(p);
+        serve_pending(p);
+        serve_pin_waiters(p);
+        vmd_carry_step(p);
+        vmd_reclaim_punch(p);
+    } else {
+        serve_pin_waiters(p);
+    }
+    vmd_transfers_pump(p);
+}
+
+int64_t vmd_pager_deadline_ns(const VmdPager *p)
+{
+    bool work = p->pending_count > 0 || p->pin_waiters || p->reclaiming ||
+                !g_queue_is_empty((GQueue *)&p->frame_waiters) ||
+                !g_queue_is_empty((GQueue *)&p->held_imports);
+
+    if (work && !p->fatal && p->in_flight == 0) {
+        /* Nothing will wake us: pinned chunks, or a write error. */
+        return MIN(p->next_slice_ns, p->cfg.now_ns() + 1000 * 1000);
+    }
+    return p->next_slice_ns;
+}
+
+uint32_t vmd_pager_frames_needed(uint64_t pages, uint32_t chunk_pages)
+{
+    return (uint32_t)((pages + chunk_pages - 1) / chunk_pages) +
+           VMD_EXTRA_FRAMES;
+}
+
+void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg)
+{
+    *p = (VmdPager){ .cfg = *cfg };
+    p->chunk_count = (uint32_t)((cfg->pages + cfg->chunk_pages - 1) /
+                                cfg->chunk_pages);
+    p->chunks = g_new0(VmdChunk, p->chunk_count);
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        p->chunks[c].frame = VMD_NONE;
+    }
+    p->pins = g_new0(atomic_uint, p->chunk_count);
+    p->leaving = g_new0(atomic_uchar, p->chunk_count);
+    p->present = vm_bitmap_new(cfg->pages);
+    p->stored = vm_bitmap_new(cfg->pages);
+    p->occupied = vm_bitmap_new(cfg->pages);
+    p->pending = g_new0(VmdPendingFault, VMD_PENDING_MAX);
+    g_queue_init(&p->frame_waiters);
+    g_queue_init(&p->held_imports);
+    vmd_history_init(p);
+    vmd_frames_init(p);
+    vmd_transfers_init(p);
+}
+
+void vmd_pager_done(VmdPager *p)
+{
+    vmd_transfers_done(p);
+    vmd_frames_done(p);
+    vmd_history_done(p);
+    g_queue_clear(&p->frame_waiters);
+    g_queue_clear(&p->held_imports);
+    g_free(p->chunks);
+    g_free(p->pins);
+    g_free(p->leaving);
+    g_free(p->present);
+    g_free(p->stored);
+    g_free(p->occupied);
+    g_free(p->pending);
+}
+
+void vmd_bits_take(unsigned long *ret, const unsigned long *map,
+                   uint64_t first, uint32_t count)
+{
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        ret[w] = 0;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (vm_bit_test(map, first + i)) {
+            vm_bit_set(ret, i);
+        }
+    }
+}

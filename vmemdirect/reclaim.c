@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reclaim: which chunks leave, and when.
+ *
+ * Memory that is available at once (free budget and stale frames) is kept
+ * between a low and a high watermark in the background, so that a fault finds
+ * some. When it falls below the low one, resident chunks go to STANDBY,
+ * coldest first, and the oldest of STANDBY go to the file; what is clean or
+ * zero needs no write. STANDBY is kept filled beyond the need while there is
+ * pressure: it is the second chance of a wrong choice.
+ *
+ * One step does a bounded amount of work, so that faults are served in
+ * between. Page-out has the lowest priority in the device (transfer.c).
+ *
+ * Threads: the pager thread.
+ */
+#include "pager-internal.h"
+
+/* Bounds of one step. */
+#define MOVES_PER_STEP 8u
+#define WRITE_BACKS_PER_STEP 16u
+#define SKIPS_PER_STEP 16u
+#define PUNCH_CHUNKS_PER_STEP 64u
+#define WRITING_CHUNKS_MAX 32u
+
+static uint64_t standby_target(const VmdPager *p)
+{
+    return MIN(p->cfg.budget_pages / 8, 64ull * 256);
+}
+
+static bool somebody_waits(const VmdPager *p)
+{
+    return p->pending_count > 0 || p->pin_waiters ||
+           !g_queue_is_empty((GQueue *)&p->frame_waiters);
+}
+
+/* What will be available when the writes under way are done. */
+static int64_t expected_pages(const VmdPager *p)
+{
+    return vmd_available_pages(p) + (int64_t)p->writing_pages;
+}
+
+/* The coldest movable chunk to STANDBY. */
+static bool move_coldest_out(VmdPager *p)
+{
+    for (unsigned skips = 0; skips < SKIPS_PER_STEP; skips++) {
+        ChunkNo c = vmd_resident_coldest(p);
+        if (c == VMD_NONE) {
+            return false;
+        }
+        if (vmd_chunk_move_out(p, c) == 0) {
+            return true;
+        }
+        vmd_resident_to_tail(p, c); /* pinned: in use, so not cold either */
+    }
+    return false;
+}
+
+static bool writes_allowed(const VmdPager *p, int64_t now)
+{
+    uint64_t limit = (uint64_t)WRITING_CHUNKS_MAX * p->cfg.chunk_pages;
+
+    return p->writing_pages < MAX(limit, 256u) &&
+           (p->write_error == 0 ||
+            (now >= p->write_retry_ns && p->requests[VMD_WRITE] == 0 &&
+             p->queue[VMD_WRITE].first == NULL));
+}
+
+/* The oldest of STANDBY that may go. */
+static bool write_oldest_back(VmdPager *p, int64_t now)
+{
+    bool may_write = writes_allowed(p, now);
+    ChunkNo c = p->standby.first;
+
+    for (unsigned skips = 0; c != VMD_NONE && skips < SKIPS_PER_STEP;
+         skips++) {
+        ChunkNo next = p->chunks[c].next;
+        if ((may_write || vmd_chunk_can_drop(p, c)) &&
+            vmd_chunk_write_back(p, c)) {
+            return true;
+        }
+        c = next;
+    }
+    return false;
+}
+
+static void decide(VmdPager *p)
+{
+    int64_t expected = expected_pages(p);
+
+    if (expected < (int64_t)vmd_low_watermark(p) || vmd_free_pages(p) < 0) {
+        p->reclaiming = true;
+    } else if (expected >= (int64_t)vmd_high_watermark(p)) {
+        p->reclaiming = false;
+    }
+}
+
+void vmd_reclaim_step(VmdPager *p)
+{
+    int64_t now = p->cfg.now_ns();
+    unsigned moves = 0;
+
+    decide(p);
+    if (!p->reclaiming && !somebody_waits(p)) {
+        return;
+    }
+    for (unsigned n = 0; n < WRITE_BACKS_PER_STEP &&
+                         expected_pages(p) < (int64_t)vmd_high_watermark(p);
+         n++) {
+        if (!write_oldest_back(p, now) &&
+            (moves++ >= MOVES_PER_STEP || !move_coldest_out(p))) {
+            break;
+        }
+    }
+    while (p->reclaiming && p->standby_pages < standby_target(p) &&
+           moves++ < MOVES_PER_STEP && move_coldest_out(p)) {
+    }
+    vmd_frames_trim(p); /* a smaller budget */
+    decide(p);
+}
+
+/* --- holes --------------------------------------------------------------- */
+
+/* The first run of file blocks that nobody needs, at least half a chunk. */
+static bool punch_chunk(VmdPager *p, ChunkNo c)
+{
+    PageNo base = vmd_first_page(p, c);
+    uint32_t len = vmd_chunk_len(p, c);
+    uint32_t first = 0, end = 0;
+
+    for (uint32_t i = 0; i < len; i++) {
+        if (!vm_bit_test(p->occupied, base + i) ||
+            vmd_page_stored(p, base + i)) {
+            continue;
+        }
+        if (i != end) {
+            first = i;
+        }
+        end = i + 1;
+        if (end - first >= MAX(len / 2, 1u)) {
+            break;
+        }
+    }
+    while (end < len && vm_bit_test(p->occupied, base + end) &&
+           !vmd_page_stored(p, base + end)) {
+        end++;
+    }
+    return end - first >= MAX(len / 2, 1u) &&
+           vmd_punch(p, c, first, end - first);
+}
+
+/*
+ * A chunk whose pages were changed or discarded gives its blocks back, but
+ * not at once: it might be paged out again soon. The walk passes a chunk
+ * about once per aging interval, and stops while somebody waits for a read.
+ */
+void vmd_reclaim_punch(VmdPager *p)
+{
+    if (p->requests[VMD_CRITICAL] > 0 || p->slice == p->punch_slice) {
+        return;
+    }
+    uint32_t budget = MIN(p->chunk_count / VMD_AGING_SLICES + 1,
+                          PUNCH_CHUNKS_PER_STEP);
+    for (uint32_t n = 0; n < budget && p->punches < VMD_PUNCHES_MAX; n++) {
+        ChunkNo c = p->punch_hand;
+        const VmdChunk *chunk = &p->chunks[c];
+        p->punch_hand = (c + 1) % p->chunk_count;
+        if ((chunk->state == VMD_RESIDENT && !chunk->fresh) ||
+            chunk->state == VMD_ZERO || chunk->state == VMD_SWAPPED) {
+            (void)punch_chunk(p, c);
+        }
+    }
+    p->punch_slice = p->slice;
+}
