@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QMP: migration.
+ *
+ * Threads: main.
+ */
+#include "system-internal.h"
+
+#include <string.h>
+
+#include "util/error.h"
+
+static bool need_machine(const Vm *vm, GError **errp)
+{
+    return vm->migration ||
+           vm_error_set(errp, 0, "The machine 'none' cannot migrate");
+}
+
+/* --- Doing -------------------------------------------------------------------- */
+
+static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
+                        json_object **ret_value, GError **errp)
+{
+    static const char *const unsupported[] = { "blk", "inc", "resume" };
+    Vm *vm = opaque;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(unsupported); i++) {
+        if (qmp_arg_bool(args, unsupported[i], false)) {
+            return vm_error_set(errp, 0, "Parameter '%s' is not supported",
+                                unsupported[i]);
+        }
+    }
+    if (!need_machine(vm, errp)) {
+        return false;
+    }
+    if (vm->state == VM_RUN_INMIGRATE) {
+        return vm_error_set(errp, 0, "The VM is waiting for an incoming "
+                            "migration");
+    }
+    if (vm->state == VM_RUN_POSTMIGRATE) {
+        return vm_error_set(errp, 0, "The VM has been handed over already");
+    }
+    if (vm->state != VM_RUN_FINISH_MIGRATE &&
+        !vm_run_state_allowed(vm->state, VM_RUN_FINISH_MIGRATE)) {
+        return vm_error_set(errp, 0, "The VM cannot migrate in the state "
+                            "'%s'", vm_run_state_to_string(vm->state));
+    }
+    return migration_start(vm->migration, qmp_arg_str(args, "uri"), errp);
+}
+
+static bool run_migrate_cancel(void *opaque, Monitor *mon, json_object *args,
+                               json_object **ret_value, GError **errp)
+{
+    Vm *vm = opaque;
+
+    if (vm->migration) {
+        migration_cancel(vm->migration);
+    }
+    return true;
+}
+
+static bool run_migrate_incoming(void *opaque, Monitor *mon,
+                                 json_object *args, json_object **ret_value,
+                                 GError **errp)
+{
+    Vm *vm = opaque;
+
+    if (vm->state != VM_RUN_INMIGRATE ||
+        strcmp(vm->options->incoming, "defer") != 0) {
+        return vm_error_set(errp, 0, "'-incoming defer' is needed for "
+                            "migrate-incoming");
+    }
+    if (migration_listen_address(vm->migration)) {
+        return vm_error_set(errp, 0, "The incoming migration has already "
+                            "been started");
+    }
+    return migration_listen(vm->migration, qmp_arg_str(args, "uri"), errp);
+}
+
+/* --- Parameters and capabilities ------------------------------------------------- */
+
+static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
+                               json_object **ret_value, GError **errp)
+{
+    Vm *vm = opaque;
+    MigrationParameters p;
+
+    if (!need_machine(vm, errp)) {
+        return false;
+    }
+    migration_get_parameters(vm->migration, &p);
+    (void)qmp_arg_u64(args, "max-bandwidth", &p.max_bandwidth_bytes_per_s);
+    (void)qmp_arg_u64(args, "downtime-limit", &p.downtime_limit_ms);
+    return migration_set_parameters(vm->migration, &p, errp);
+}
+
+static bool run_query_parameters(void *opaque, Monitor *mon,
+                                 json_object *args, json_object **ret_value,
+                                 GError **errp)
+{
+    Vm *vm = opaque;
+    MigrationParameters p;
+
+    if (!need_machine(vm, errp)) {
+        return false;
+    }
+    migration_get_parameters(vm->migration, &p);
+    *ret_value = json_object_new_object();
+    qmp_put_u64(*ret_value, "max-bandwidth", p.max_bandwidth_bytes_per_s);
+    qmp_put_u64(*ret_value, "downtime-limit", p.downtime_limit_ms);
+    return true;
+}
+
+static bool set_capability(Vm *vm, json_object *entry, bool really,
+                           GError **errp)
+{
+    static const QmpArgument members[] = {
+        { "capability", "str" },
+        { "state", "bool" },
+        { NULL },
+    };
+    json_object *state;
+
+    if (!json_object_is_type(entry, json_type_object)) {
+        return vm_error_set(errp, 0, "Parameter 'capabilities' expects "
+                            "objects");
+    }
+    for (const QmpArgument *m = members; m->name; m++) {
+        json_object *v;
+
+        if (!json_object_object_get_ex(entry, m->name, &v) ||
+            !json_object_is_type(v, m->type[0] == 's' ? json_type_string
+                                                      : json_type_boolean)) {
+            return vm_error_set(errp, 0, "Parameter '%s' is missing or of "
+                                "the wrong type", m->name);
+        }
+    }
+    if (strcmp(qmp_arg_str(entry, "capability"), "events") != 0) {
+        return vm_error_set(errp, 0, "Parameter 'capability' does not accept "
+                            "value '%s'", qmp_arg_str(entry, "capability"));
+    }
+    json_object_object_get_ex(entry, "state", &state);
+    if (really) {
+        vm->events_capability = json_object_get_boolean(state);
+    }
+    return true;
+}
+
+/* All or nothing: checked first, set after. */
+static bool run_set_capabilities(void *opaque, Monitor *mon,
+                                 json_object *args, json_object **ret_value,
+                                 GError **errp)
+{
+    json_object *list;
+
+    json_object_object_get_ex(args, "capabilities", &list);
+    for (int really = 0; really < 2; really++) {
+        for (size_t i = 0; i < json_object_array_length(list); i++) {
+            if (!set_capability(opaque, json_object_array_get_idx(list, i),
+                                really, errp)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool run_query_capabilities(void *opaque, Monitor *mon,
+                                   json_object *args, json_object **ret_value,
+                                   GError **errp)
+{
+    Vm *vm = opaque;
+    json_object *entry = json_object_new_object();
+
+    qmp_put_str(entry, "capability", "events");
+    qmp_put_bool(entry, "state", vm->events_capability);
+    *ret_value = json_object_new_array();
+    json_object_array_add(*ret_value, entry);
+    return true;
+}
+
+/* --- query-migrate ------------------------------------------------------------------ */
+
+static json_object *migrate_ram(const MigrationInfo *info)
+{
+    json_object *ram = json_object_new_object();
+
+    qmp_put_u64(ram, "transferred", info->transferred_bytes);
+    qmp_put_u64(ram, "remaining", info->ram_remaining_bytes);
+    qmp_put_u64(ram, "total", info->ram_total_bytes);
+    qmp_put_u64(ram, "duplicate", info->duplicate_pages);
+    qmp_put_u64(ram, "skipped", 0);
+    qmp_put_u64(ram, "normal", info->normal_pages);
+    qmp_put_u64(ram, "normal-bytes", info->normal_pages * RAM_PAGE_BYTES);
+    qmp_put_u64(ram, "dirty-pages-rate", info->dirty_pages_rate);
+    json_object_object_add(ram, "mbps", json_object_new_double(info->mbps));
+    qmp_put_u64(ram, "dirty-sync-count", info->dirty_sync_count);
+    qmp_put_u64(ram, "postcopy-requests", 0);
+    qmp_put_u64(ram, "page-size", RAM_PAGE_BYTES);
+    return ram;
+}
+
+static json_object *migrate_vmemdirect(const MigrationInfo *info)
+{
+    json_object *v = json_object_new_object();
+
+    qmp_put_u64(v, "sent-ram-bytes", info->sent_ram_bytes);
+    qmp_put_u64(v, "sent-swap-bytes", info->sent_swap_bytes);
+    qmp_put_u64(v, "zero-bytes", info->zero_bytes);
+    qmp_put_u64(v, "from-swap-bytes", info->from_swap_bytes);
+    qmp_put_u64(v, "pages-in", info->pages_in);
+    qmp_put_u64(v, "pages-out", info->pages_out);
+    if (info->destination_budget_bytes != UINT64_MAX) {
+        qmp_put_u64(v, "destination-budget-bytes",
+                    info->destination_budget_bytes);
+    }
+    qmp_put_int(v, "stop-us", info->stop_us);
+    qmp_put_int(v, "last-pass-us", info->last_pass_us);
+    qmp_put_int(v, "device-us", info->device_us);
+    qmp_put_int(v, "handover-us", info->handover_us);
+    return v;
+}
+
+static void migrate_times(json_object *reply, const MigrationInfo *info)
+{
+    qmp_put_int(reply, "total-time", info->total_ms);
+    qmp_put_int(reply, "setup-time", info->setup_ms);
+    if (info->status == MIGRATION_COMPLETED) {
+        qmp_put_int(reply, "downtime", info->downtime_ms);
+    } else {
+        qmp_put_int(reply, "expected-downtime", info->expected_downtime_ms);
+    }
+}
+
+static void migrate_blocker(json_object *reply, Vm *vm)
+{
+    const char *reason = migration_get_blocker(vm->migration);
+    json_object *reasons;
+
+    if (reason) {
+        reasons = json_object_new_array();
+        json_object_array_add(reasons, json_object_new_string(reason));
+        json_object_object_add(reply, "blocked-reasons", reasons);
+    }
+}
+
+static bool run_query_migrate(void *opaque, Monitor *mon, json_object *args,
+                              json_object **ret_value, GError **errp)
+{
+    Vm *vm = opaque;
+    json_object *reply = json_object_new_object();
+    MigrationInfo info;
+
+    *ret_value = reply;
+    if (!vm->migration) {
+        return true;
+    }
+    migrate_blocker(reply, vm);
+    migration_query(vm->migration, &info);
+    if (info.status == MIGRATION_NONE) {
+        return true;
+    }
+    qmp_put_str(reply, "status", migration_status_to_string(info.status));
+    if (info.error[0]) {
+        qmp_put_str(reply, "error-desc", info.error);
+    }
+    if (migration_listen_address(vm->migration)) {
+        qmp_put_str(reply, "listen-address",
+                    migration_listen_address(vm->migration));
+    }
+    if (info.status != MIGRATION_SETUP) {
+        migrate_times(reply, &info);
+        json_object_object_add(reply, "ram", migrate_ram(&info));
+        json_object_object_add(reply, "vmemdirect",
+                               migrate_vmemdirect(&info));
+    }
+    return true;
+}
+
+static const QmpArgument migrate_args[] = {
+    { "uri", "str" },
+    { "blk", "bool", .optional = true },
+    { "inc", "bool", .optional = true },
+    { "detach", "bool", .optional = true },
+    { "resume", "bool", .optional = true },
+    { NULL },
+};
+static const QmpArgument incoming_args[] = {
+    { "uri", "str" },
+    { NULL },
+};
+static const QmpArgument parameters_args[] = {
+    { "max-bandwidth", "size", .optional = true },
+    { "downtime-limit", "size", .optional = true },
+    { NULL },
+};
+static const QmpArgument capabilities_args[] = {
+    { "capabilities", "array" },
+    { NULL },
+};
+
+const QmpCommand vm_qmp_migration_commands[] = {
+    { "migrate", migrate_args, run_migrate, "Starts a migration." },
+    { "migrate_cancel", NULL, run_migrate_cancel,
+      "Cancels the migration that runs, if any." },
+    { "migrate-incoming", incoming_args, run_migrate_incoming,
+      "Starts to listen, after -incoming defer." },
+    { "migrate-set-parameters", parameters_args, run_set_parameters,
+      "Sets bandwidth and downtime limits, also of a running migration." },
+    { "query-migrate-parameters", NULL, run_query_parameters,
+      "The limits." },
+    { "migrate-set-capabilities", capabilities_args, run_set_capabilities,
+      "Switches capabilities." },
+    { "query-migrate-capabilities", NULL, run_query_capabilities,
+      "The capabilities." },
+    { "query-migrate", NULL, run_query_migrate,
+      "State and figures of the migration." },
+    { NULL },
+};

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The VM as its own process sees it: every part, and how it runs.
+ *
+ * Threads: struct Vm is the main thread's, but for requests (atomic) and what
+ * is said at a member. Migration threads get in by vm_call_main().
+ */
+#ifndef VM_SYSTEM_SYSTEM_INTERNAL_H
+#define VM_SYSTEM_SYSTEM_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "accel/kvm.h"
+#include "accel/vcpu.h"
+#include "block/block.h"
+#include "chardev/chardev.h"
+#include "hw/core/machine.h"
+#include "hw/i386/pc.h"
+#include "io-thread.h"
+#include "migration/migration.h"
+#include "monitor/qmp.h"
+#include "net/net.h"
+#include "system/options.h"
+#include "system/runstate.h"
+#include "util/thread.h"
+#include "vmemdirect/vmemdirect.h"
+
+typedef struct Vm Vm;
+
+/* What other threads ask of the main thread; bits of Vm.requests. */
+enum {
+    VM_REQUEST_SHUTDOWN = 1u << 0,       /* the guest powered off */
+    VM_REQUEST_RESET = 1u << 1,          /* the guest asked for a reset */
+    VM_REQUEST_DEBUG_EXIT = 1u << 2,     /* isa-debug-exit */
+    VM_REQUEST_INTERNAL_ERROR = 1u << 3, /* a vCPU cannot go on */
+    VM_REQUEST_ENGINE = 1u << 4,         /* engine_events has news */
+    /* Of the monitor, so that the reply comes before the event. */
+    VM_REQUEST_QUIT = 1u << 5,
+    VM_REQUEST_HOST_RESET = 1u << 6,
+    VM_REQUEST_POWERDOWN = 1u << 7,
+};
+
+typedef struct VmEngineEvent {
+    VmdEventKind kind;
+    int error;
+    bool stop;
+} VmEngineEvent;
+
+/* A call that another thread waits for. */
+typedef struct VmCall VmCall;
+
+struct Vm {
+    /* Immutable after vm_new(). */
+    VmOptions *options;
+    bool has_machine; /* not -M none */
+    GMainLoop *loop;
+    MonitorServer *monitor;
+    GPtrArray *chardevs; /* Chardev, all of them */
+    GPtrArray *blocks;   /* BlockBackend */
+    GPtrArray *nets;     /* NetBackend */
+    IoThread *io;
+    RamBlock *ram;
+    VmdEngine *engine;       /* or NULL */
+    RamPlacement *placement; /* the engine's, or plain_placement */
+    RamPlacement *plain_placement;
+    KvmVm *kvm;
+    AddressSpace *memory, *ports;
+    Vcpus *vcpus;
+    Machine machine;
+    bool machine_ready;
+    PcMachine *pc;
+    MigrationVm migration_vm;
+    Migration *migration;
+    unsigned steps_done;
+
+    /* Main thread only. */
+    VmRunState state;
+    VmRunState state_before_migration;
+    bool autostart;
+    bool loaded;        /* RAM has a kernel or an incoming VM */
+    bool images_active; /* block backends hold their locks */
+    bool events_capability;
+    int exit_status;
+    int signal_fd;
+    guint signal_source;
+
+    /* Atomic. Set with release by any thread, taken with acquire by
+     * vm_take_requests(): the partner fields are written before. */
+    atomic_uint requests;
+    atomic_int debug_exit_status;
+    GSource *request_source;
+
+    /* Protected by lock (rank VM_RANK_LEAF). */
+    VmMutex lock;
+    VmCond call_done;
+    GQueue calls;         /* VmCall, waiting for the main thread */
+    bool calls_closed;    /* the main thread will not come any more */
+    GQueue engine_events; /* VmEngineEvent */
+    char *internal_error; /* text of the first */
+};
+
+/* vm.c */
+Vm *vm_new(VmOptions *take_options, GError **errp);
+void vm_free(Vm *vm);
+/* Power-on or incoming; after the monitors are there. */
+bool vm_launch(Vm *vm, GError **errp);
+
+/* vm-backends.c: back ends and monitors of the command line */
+bool vm_chardevs_start(Vm *vm, GError **errp);
+void vm_chardevs_stop(Vm *vm);
+bool vm_blocks_start(Vm *vm, GError **errp);
+void vm_blocks_stop(Vm *vm);
+bool vm_nets_start(Vm *vm, GError **errp);
+void vm_nets_stop(Vm *vm);
+bool vm_monitors_start(Vm *vm, GError **errp);
+Chardev *vm_find_chardev(Vm *vm, const char *id);
+/* The serial ports of the command line, in order; NULL: absent. */
+bool vm_serials(Vm *vm, Chardev *ret[VM_SERIALS_MAX], GError **errp);
+extern const MachineBackends vm_machine_backends;
+
+/* vm-devices.c: -device */
+bool vm_devices_start(Vm *vm, GError **errp);
+char *vm_devices_help(void);
+
+/* vm-run.c: start, stop, reset, end. Main thread. */
+bool vm_is_running(const Vm *vm);
+void vm_set_state(Vm *vm, VmRunState state);
+void vm_stop(Vm *vm, VmRunState state);
+bool vm_start(Vm *vm, GError **errp);
+bool vm_power_on(Vm *vm, GError **errp);
+bool vm_reset(Vm *vm, VmCause cause, GError **errp);
+/* The end: SHUTDOWN event; then pause (-no-shutdown) or leave the loop. */
+void vm_shutdown(Vm *vm, VmCause cause);
+void vm_quit(Vm *vm, VmCause cause);
+
+/* vm-requests.c: what other threads want. */
+void vm_requests_init(Vm *vm);
+void vm_requests_done(Vm *vm);
+void vm_request(Vm *vm, unsigned bits); /* any thread */
+extern const MachineRequests vm_machine_requests;
+extern const VcpuCallbacks vm_vcpu_callbacks;
+extern const VmdEvents vm_engine_events;
+/*
+ * Runs fn on the main thread and waits for it. -ECANCELED if the main thread
+ * is on its way out. Not with a lock held.
+ */
+int vm_call_main(Vm *vm, int (*fn)(Vm *vm, void *arg), void *arg);
+/* From now on waiting and later calls fail: before joining their threads. */
+void vm_close_calls(Vm *vm);
+/* Takes those of the guest's requests that are in bits. Main thread. */
+unsigned vm_take_requests(Vm *vm, unsigned bits);
+
+/* vm-migration.c */
+bool vm_migration_start(Vm *vm, GError **errp);
+void vm_migration_stop(Vm *vm);
+/* Locks the images again after a hand-over that was given up. Main thread. */
+bool vm_images_activate(Vm *vm, GError **errp);
+
+/* memory-lock.c */
+bool vm_lock_memory(const VmOptions *o, GError **errp);
+
+/* daemonize.c */
+bool vm_daemonize(GError **errp); /* forks; the child returns */
+void vm_daemonize_ready(void);    /* the parent may exit 0 */
+bool vm_pidfile_write(const char *path, GError **errp);
+void vm_pidfile_remove(const char *path);
+
+/* fdset.c: /dev/fdset/N in option texts */
+char *vm_fdset_replace(const VmOptions *o, const char *text, GError **errp);
+
+/* qmp-*.c: the tables; opaque is the Vm */
+extern const QmpCommand vm_qmp_run_commands[];
+extern const QmpCommand vm_qmp_query_commands[];
+extern const QmpCommand vm_qmp_migration_commands[];
+extern const QmpCommand vm_qmp_vmemdirect_commands[];
+extern const QmpEventInfo vm_qmp_events[];
+
+#endif
