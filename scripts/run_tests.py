@@ -176,12 +176,25 @@ def run_meson(results, stage, builddir, suites, env=None, slow=1):
         with open(log, encoding="utf-8") as lines:
             tests = [json.loads(line) for line in lines]
     for test in tests:
+        failed = len(results.failed)
         add_meson_test(results, stage, test)
+        if len(results.failed) > failed:
+            show_output(test)
     if not tests:
         results.add_fail(stage, f"no tests ran (status {status})")
     elif status != 0 and results.counts()[1] == before[1]:
         results.add_fail(stage, f"meson test ended with status {status}")
     tell(results, stage, before)
+
+
+def show_output(test, lines=30):
+    """What a failed program of meson's log said last."""
+    print(f"    {test['name']}: {test['result']}")
+    for stream in ("stdout", "stderr"):
+        for line in (test.get(stream) or "").splitlines()[-lines:]:
+            # The points that are fine do not help.
+            if not line.startswith(("ok ", "# Start of", "# End of")):
+                print("    " + line)
 
 
 def run_tap(results, stage, command, limit_s, env=None):
@@ -196,14 +209,14 @@ def run_tap(results, stage, command, limit_s, env=None):
         results.add_fail(stage, "did not end within its time limit")
     add_tap(results, stage, command[0], text, status == 0)
     tell(results, stage, before)
+    if results.counts()[1] > before[1]:
+        show_log_end(stage)
 
 
 def tell(results, stage, before):
     now = results.counts()
     passed, failed, skipped = (now[i] - before[i] for i in range(3))
     say(f"{stage}: {passed} passed, {failed} failed, {skipped} skipped")
-    if failed:
-        show_log_end(stage)
 
 
 def symbolizer():
