@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest larger than its budget: right bytes, bounded memory."""
+import os
 import random
+import stat
 import time
 
-from vmtest import MIB, check, need
+from vmtest import MIB, QmpError, check, need
 
 MEM = 192          # MiB of RAM
 WORK_MIB = 160     # of which the guest uses
@@ -15,7 +17,7 @@ def start(t, *, append=None, name='vm', **kw):
     need()
     options = {'memory': BUDGET}
     options.update(kw.pop('vmemdirect', {}))
-    guest = t.guest()
+    guest = t.guest(name)
     work = dict(WORK)
     work.update(append or {})
     vm = t.vm(guest, name, mem=MEM, vmemdirect=options, append=work, **kw)
@@ -164,7 +166,6 @@ def budget_changes(t):
 
 def budget_too_small(t):
     """What cannot be run on is refused, and changes nothing."""
-    from vmtest import QmpError
     guest, vm = start(t)
     before = vm.paging()['budget-bytes']
     for bad in ({'memory': 1}, {'memory': 0}, {'memory': -4096},
@@ -225,8 +226,6 @@ def reset_under_load(t):
 
 def swap_file_is_anonymous(t):
     """Unlinked after opening; kept, with mode 0600, when asked."""
-    import os
-    import stat
     _, vm = start(t)
     path = os.path.join(vm.dir, 'swap')
     check(not os.path.exists(path), 'the swap file has a name')

@@ -32,7 +32,10 @@ PAGE = 4096
 RSS_MARGIN_MIB = 64  # what the VMM itself may use beside the budget
 START_TIMEOUT = 20
 QMP_TIMEOUT = 30
-# An emulated or sanitized host may need more patience; tests multiply.
+# To prove the tests themselves: every VM is stock QEMU, never paged. Tests
+# that ask for our own commands fail then.
+ALL_STOCK = os.environ.get('VMTEST_STOCK') == '1'
+# For a slow host (sanitizers, emulation): all limits are multiplied by it.
 PATIENCE = float(os.environ.get('VMTEST_PATIENCE', '1'))
 
 
@@ -111,7 +114,7 @@ def need(*, ours=True, stock=False, paging=True):
     reason = kvm_reason()
     if reason is None and paging:
         reason = userfaultfd_reason()
-    if reason is None and ours and not os.access(our_binary(), os.X_OK):
+    if reason is None and ours and not ALL_STOCK and not os.access(our_binary(), os.X_OK):
         reason = 'no binary at %s' % our_binary()
     if reason is None and stock and not os.access(STOCK, os.X_OK):
         reason = 'no stock QEMU at %s' % STOCK
@@ -270,7 +273,7 @@ class Guest:
     def __init__(self, directory, name='guest'):
         self.directory = directory
         self.name = name
-        self.lock = threading.Condition()
+        self.lock = threading.Condition()  # over an RLock
         self.lines = []       # (host time, process name, text)
         self.wrong = []       # lines that say that memory is wrong
         self.sources = []     # (fd, process name)
@@ -291,19 +294,34 @@ class Guest:
             self.sources.append((fd, process_name))
         os.write(self.wake_w, b'x')
 
+    def remove_console(self, process_name):
+        """The process is gone; what it wrote has been read, or is now."""
+        with self.lock:
+            for source in [s for s in self.sources if s[1] == process_name]:
+                with contextlib.suppress(BlockingIOError):
+                    self.feed(os.read(source[0], 65536), process_name,
+                              time.monotonic())
+                self.sources.remove(source)
+                os.close(source[0])
+
     def read_all(self):
         while not self.stopping:
             with self.lock:
                 sources = list(self.sources)
-            ready = select.select([fd for fd, _ in sources] + [self.wake_r],
-                                  [], [], 1)[0]
+            try:
+                ready = select.select(
+                    [fd for fd, _ in sources] + [self.wake_r], [], [], 1)[0]
+            except OSError:
+                continue  # a console was removed meanwhile
             now = time.monotonic()
             if self.wake_r in ready:
                 os.read(self.wake_r, 100)
-            for fd, process_name in sources:
-                if fd in ready:
-                    with contextlib.suppress(BlockingIOError):
-                        self.feed(os.read(fd, 65536), process_name, now)
+            for source in sources:
+                with self.lock:
+                    if source[0] in ready and source in self.sources:
+                        with contextlib.suppress(BlockingIOError):
+                            self.feed(os.read(source[0], 65536), source[1],
+                                      now)
 
     def feed(self, data, process_name, now):
         self.log.write(data)
@@ -432,7 +450,9 @@ class Vm:
         self.test = test
         self.guest = guest
         self.name = name
-        self.stock = stock
+        self.stock = stock or ALL_STOCK
+        if self.stock:
+            vmemdirect = None
         self.budget_mib = None
         self.dir = os.path.join(test.dir, name)
         os.mkdir(self.dir)
@@ -527,6 +547,8 @@ class Vm:
     def check_rss(self, budget_mib=None):
         """The highest resident size since the last call keeps the bound."""
         budget_mib = budget_mib or self.budget_mib
+        if budget_mib is None:
+            return 0
         peak = self.rss_peak_reset()
         check(peak <= (budget_mib + RSS_MARGIN_MIB) * MIB,
               '%s: %d MiB resident, budget %d MiB', self.name, peak >> 20,
@@ -592,6 +614,7 @@ class Vm:
     def close(self):
         self.kill()
         self.sampler.join(5)
+        self.guest.remove_console(self.name)
         if self.qmp is not None:
             self.qmp.close()
 
@@ -603,7 +626,7 @@ FINISHED = ('completed', 'failed', 'cancelled')
 
 def migration_address(kind, directory, name='m'):
     if kind == 'unix':
-        return 'unix:' + os.path.join(directory, name)
+        return 'unix:' + os.path.join(directory, name + '.sock')
     return 'tcp:127.0.0.1:%d' % free_port()
 
 
@@ -687,10 +710,10 @@ class Test:
         out = []
         for directory, _, names in os.walk(self.dir):
             for name in sorted(names):
-                if name not in ('stderr', 'command') and \
-                        not name.endswith('.log'):
-                    continue
                 path = os.path.join(directory, name)
+                if name != 'stderr' and not name.endswith('.log') or \
+                        os.path.getsize(path) == 0:
+                    continue
                 with open(path, errors='replace') as f:
                     tail = f.read()[-1500:].splitlines()[-12:]
                 out.append('--- ' + os.path.relpath(path, self.dir))
