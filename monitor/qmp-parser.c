@@ -183,18 +183,33 @@ static void parser_finish(QmpParser *p, json_object *object)
     p->message(p->opaque, object, NULL);
 }
 
-/* Passes on what the scanner has let through; false after an error. */
-static bool parser_pass(QmpParser *p, const char *buf, size_t len,
+static void parse_error(QmpParser *p, enum json_tokener_error error)
+{
+    bool unbalanced =
+        error == json_tokener_success || error == json_tokener_continue;
+    g_autofree char *text =
+        g_strdup_printf("JSON parse error, %s",
+                        unbalanced ? "unbalanced brackets"
+                                   : json_tokener_error_desc(error));
+
+    parser_fail(p, text);
+}
+
+/*
+ * Passes on what the scanner has let through. False after an error, then
+ * *len is where the offending byte is: it may be the line feed that (2)
+ * waits for, or stand before it.
+ */
+static bool parser_pass(QmpParser *p, const char *buf, size_t *len,
                         ScanEnd end)
 {
     json_object *object;
     enum json_tokener_error error;
-    g_autofree char *text = NULL;
 
-    if (len == 0) {
+    if (*len == 0) {
         return true;
     }
-    object = json_tokener_parse_ex(p->tokener, buf, (int)len);
+    object = json_tokener_parse_ex(p->tokener, buf, (int)*len);
     error = json_tokener_get_error(p->tokener);
     if (error == json_tokener_success && object && end == SCAN_END) {
         parser_finish(p, object);
@@ -203,23 +218,19 @@ static bool parser_pass(QmpParser *p, const char *buf, size_t len,
     if (error == json_tokener_continue && end != SCAN_END) {
         return true;
     }
+    *len = MIN(json_tokener_get_parse_end(p->tokener), *len);
     json_object_put(object);
-    text = g_strdup_printf("JSON parse error, %s",
-                           error == json_tokener_success ||
-                                   error == json_tokener_continue
-                               ? "unbalanced brackets"
-                               : json_tokener_error_desc(error));
-    parser_fail(p, text);
+    parse_error(p, error);
     return false;
 }
 
-/* Consumes at least one byte; returns how many. */
+/* Returns how many bytes are done with; 0 only when it starts to skip. */
 static size_t parser_step(QmpParser *p, const char *buf, size_t len)
 {
     size_t passed;
     ScanEnd end = scan(p, buf, len, &passed);
 
-    if (!parser_pass(p, buf, passed, end)) {
+    if (!parser_pass(p, buf, &passed, end)) {
         return passed;
     }
     if (end == SCAN_CONTROL) {
