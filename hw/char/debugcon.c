@@ -59,8 +59,8 @@ static const DeviceOps debugcon_ops = {
     .free = debugcon_free,
 };
 
-static bool debugcon_create(Machine *machine, const char *id, VmKeyval *props,
-                            GError **errp)
+bool debugcon_create(Machine *machine, const char *id, VmKeyval *props,
+                     GError **errp)
 {
     uint64_t iobase, readback;
     Chardev *chr;
@@ -89,9 +89,3 @@ static bool debugcon_create(Machine *machine, const char *id, VmKeyval *props,
     device_init(&d->dev, machine, "isa-debugcon", id, &debugcon_ops, NULL);
     return true;
 }
-
-const DeviceType debugcon_type = {
-    .name = "isa-debugcon",
-    .description = "port that writes to a chardev",
-    .create = debugcon_create,
-};

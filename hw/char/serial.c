@@ -86,6 +86,7 @@ typedef struct Serial {
     Device dev;
 
     /* Immutable. */
+    SerialPlace place;
     IoRegion region;
     Chardev *chr;
     IrqLine *line;
@@ -476,6 +477,7 @@ bool serial_isa_new(Machine *machine, const char *id, SerialPlace place,
     Serial *s = g_new0(Serial, 1);
 
     s->chr = chr;
+    s->place = place;
     s->region = (IoRegion){
         .name = "isa-serial",
         .ops = &serial_io_ops,
@@ -503,6 +505,24 @@ bool serial_isa_new(Machine *machine, const char *id, SerialPlace place,
     return true;
 }
 
+unsigned serial_isa_mask(const Machine *machine)
+{
+    unsigned mask = 0;
+
+    for (guint i = 0; i < machine->devices->len; i++) {
+        const Device *d = g_ptr_array_index(machine->devices, i);
+
+        for (unsigned n = 0; n < SERIAL_ISA_MAX; n++) {
+            if (d->ops == &serial_ops &&
+                ((const Serial *)d)->place.iobase ==
+                    serial_isa_places[n].iobase) {
+                mask |= 1u << n;
+            }
+        }
+    }
+    return mask;
+}
+
 /* The n-th port by default, n being how many there are already. */
 static unsigned serial_next_index(const Machine *machine)
 {
@@ -511,13 +531,13 @@ static unsigned serial_next_index(const Machine *machine)
     for (guint i = 0; i < machine->devices->len; i++) {
         const Device *d = g_ptr_array_index(machine->devices, i);
 
-        n += g_str_equal(d->type, "isa-serial");
+        n += d->ops == &serial_ops;
     }
     return n;
 }
 
-static bool serial_create(Machine *machine, const char *id, VmKeyval *props,
-                          GError **errp)
+bool serial_isa_create(Machine *machine, const char *id, VmKeyval *props,
+                       GError **errp)
 {
     uint64_t index, iobase, irq;
     Chardev *chr;
@@ -541,9 +561,3 @@ static bool serial_create(Machine *machine, const char *id, VmKeyval *props,
                           (SerialPlace){ .iobase = iobase, .irq = irq }, chr,
                           errp);
 }
-
-const DeviceType serial_isa_type = {
-    .name = "isa-serial",
-    .description = "16550A serial port",
-    .create = serial_create,
-};

@@ -55,8 +55,8 @@ static const DeviceOps debug_exit_ops = {
     .free = debug_exit_free,
 };
 
-static bool debug_exit_create(Machine *machine, const char *id,
-                              VmKeyval *props, GError **errp)
+bool debug_exit_create(Machine *machine, const char *id, VmKeyval *props,
+                       GError **errp)
 {
     uint64_t iobase, iosize;
     DebugExit *d;
@@ -85,9 +85,3 @@ static bool debug_exit_create(Machine *machine, const char *id,
                 NULL);
     return true;
 }
-
-const DeviceType debug_exit_type = {
-    .name = "isa-debug-exit",
-    .description = "port that ends the process",
-    .create = debug_exit_create,
-};

@@ -10,6 +10,8 @@
 
 #include "hw/core/device.h"
 
-extern const DeviceType debugcon_type; /* chardev, iobase, readback */
+/* DeviceType.create of "isa-debugcon": chardev, iobase, readback. */
+bool debugcon_create(Machine *machine, const char *id, VmKeyval *props,
+                     GError **errp);
 
 #endif

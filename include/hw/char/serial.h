@@ -24,6 +24,11 @@ extern const SerialPlace serial_isa_places[SERIAL_ISA_MAX];
 bool serial_isa_new(Machine *machine, const char *id, SerialPlace place,
                     Chardev *chr, GError **errp);
 
-extern const DeviceType serial_isa_type; /* chardev, index, iobase, irq */
+/* Bit n is set if a port stands at serial_isa_places[n]. */
+unsigned serial_isa_mask(const Machine *machine);
+
+/* DeviceType.create of "isa-serial": chardev, index, iobase, irq. */
+bool serial_isa_create(Machine *machine, const char *id, VmKeyval *props,
+                       GError **errp);
 
 #endif

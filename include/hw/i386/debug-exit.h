@@ -10,6 +10,8 @@
 
 #include "hw/core/device.h"
 
-extern const DeviceType debug_exit_type; /* iobase, iosize */
+/* DeviceType.create of "isa-debug-exit": iobase, iosize. */
+bool debug_exit_create(Machine *machine, const char *id, VmKeyval *props,
+                       GError **errp);
 
 #endif
