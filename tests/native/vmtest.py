@@ -74,7 +74,7 @@ def our_binary():
 
 def guest_image():
     """The guest next to the binary's build, or the one given."""
-    given = os.environ.get('TEST_GUEST')
+    given = os.environ.get('GUEST_ELF')
     near = os.path.join(os.path.dirname(os.path.realpath(our_binary())),
                         'tests', 'guest', 'guest.elf')
     for path in (given, near, os.path.join(build_dir(), 'tests', 'guest',
@@ -145,15 +145,13 @@ def can_o_direct(directory):
 
 
 def scratch_root():
-    """A directory for swap files: $VMTEST_DIR, or one with O_DIRECT."""
-    given = os.environ.get('VMTEST_DIR')
-    if given:
-        return given
-    for directory in ('/tmp', '/var/tmp', build_dir()):
-        if os.path.isdir(directory) and can_o_direct(directory):
+    """A directory for swap files: the first that takes O_DIRECT."""
+    for directory in (os.environ.get('TMPDIR'), '/tmp', '/var/tmp',
+                      build_dir()):
+        if directory and os.path.isdir(directory) and \
+                can_o_direct(directory):
             return directory
-    raise Skip('no directory whose file system takes O_DIRECT; '
-               'set VMTEST_DIR')
+    raise Skip('no directory whose file system takes O_DIRECT; set TMPDIR')
 
 
 def free_port():
