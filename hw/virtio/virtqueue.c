@@ -307,9 +307,14 @@ int virtqueue_kicks_enable(VirtQueue *vq)
     int r;
 
     if (vq->event_idx) {
-        r = dma_store_u16(vq->memory,
-                          vq->device + USED_RING + USED_BYTES * vq->size,
-                          vq->next_avail);
+        /* Not next_avail: of entries that wait for more to join them the
+         * driver has told already. */
+        r = entries_waiting(vq);
+        if (r >= 0) {
+            r = dma_store_u16(vq->memory,
+                              vq->device + USED_RING + USED_BYTES * vq->size,
+                              vq->next_avail + r);
+        }
     } else {
         r = set_used_flags(vq, 0);
     }

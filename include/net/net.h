@@ -2,8 +2,9 @@
 /*
  * Network backends: the other end of a network card.
  *
- * Threads: everything on the I/O thread but set-up, which is on the main
- * thread before it runs.
+ * Threads: everything on the I/O thread but set-up and freeing, which are on
+ * the main thread while it does not run. receive() is never called from
+ * within one of the functions below: the card may hold its lock around them.
  */
 #ifndef VM_NET_NET_H
 #define VM_NET_NET_H
@@ -34,6 +35,8 @@ const char *net_backend_id(const NetBackend *net);
 bool net_backend_attach(NetBackend *net, GMainContext *context,
                         const NetReceiver *receiver, void *opaque,
                         GError **errp);
+/* The card goes; packets for it are dropped. NULL-safe for one not attached. */
+void net_backend_detach(NetBackend *net);
 /* The guest sends a packet; dropped if the other end cannot take it. */
 void net_backend_send(NetBackend *net, const struct iovec *iov, int iovcnt);
 /* The card has receive buffers again. */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Network backends: what all kinds share.
+ *
+ * Why: kinds differ in where packets come from; that a card is attached once,
+ * and that nothing reaches it while the VM is paused, is the same for all.
+ *
+ * Threads: see net/net.h.
+ */
+#include "net-internal.h"
+
+#include "util/error.h"
+
+typedef struct NetKind {
+    const char *name;
+    NetBackend *(*create)(VmKeyval *options, GError **errp);
+} NetKind;
+
+static const NetKind kinds[] = {
+    { "user", net_user_new },
+    { "tap", net_tap_new },
+};
+
+NetBackend *net_backend_new(VmKeyval *options, GError **errp)
+{
+    const char *type = vm_keyval_get(options, "type");
+    const char *id = vm_keyval_get(options, "id");
+
+    if (!type || !id) {
+        vm_error_set(errp, 0, "-netdev: %s is missing",
+                     type ? "id=" : "the type");
+        return NULL;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (g_str_equal(type, kinds[i].name)) {
+            NetBackend *net = kinds[i].create(options, errp);
+
+            if (net) {
+                net->id = g_strdup(id);
+            }
+            return net;
+        }
+    }
+    vm_error_set(errp, 0, "-netdev: type '%s' is not supported", type);
+    return NULL;
+}
+
+void net_backend_free(NetBackend *net)
+{
+    g_autoptr(GMainContext) context = NULL;
+
+    if (!net) {
+        return;
+    }
+    context = net->context; /* outlives what free() still does with it */
+    g_free(net->id);
+    net->ops->free(net);
+}
+
+const char *net_backend_id(const NetBackend *net)
+{
+    return net->id;
+}
+
+bool net_backend_attach(NetBackend *net, GMainContext *context,
+                        const NetReceiver *receiver, void *opaque,
+                        GError **errp)
+{
+    if (net->card || net->context) {
+        return vm_error_set(errp, 0, "netdev '%s' is already in use",
+                            net->id);
+    }
+    net->context = g_main_context_ref(context);
+    net->card = receiver;
+    net->card_opaque = opaque;
+    if (!net->ops->attach(net, context, errp)) {
+        net->card = NULL;
+        return false;
+    }
+    return true;
+}
+
+void net_backend_detach(NetBackend *net)
+{
+    net->ops->ready(net, false);
+    net->card = NULL;
+}
+
+bool net_give_card(NetBackend *net, const void *packet, size_t len)
+{
+    if (!net->card) {
+        return true; /* nobody to miss it */
+    }
+    return !net->paused && net->card->receive(net->card_opaque, packet, len);
+}
+
+void net_backend_send(NetBackend *net, const struct iovec *iov, int iovcnt)
+{
+    net->ops->send(net, iov, iovcnt);
+}
+
+void net_backend_can_send(NetBackend *net)
+{
+    if (!net->paused && net->card) {
+        net->ops->ready(net, true);
+    }
+}
+
+void net_backend_set_running(NetBackend *net, bool running)
+{
+    net->paused = !running;
+    net->ops->ready(net, running && net->card);
+}
