@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A VM for the migration tests: RAM, a guest thread that writes to it, two
+ * devices, images, and a placement that is either the plain one or a fake
+ * pager that records where each chunk went.
+ *
+ * All fake VMs of a FakeWorld stand for one guest: the world counts how many
+ * of them run and how many hold the images, and the tests fail as soon as
+ * that is two.
+ */
+#ifndef VM_TESTS_FAKE_VM_H
+#define VM_TESTS_FAKE_VM_H
+
+#include <glib.h>
+#include <stdatomic.h>
+
+#include "migration/migration.h"
+#include "util/thread.h"
+
+typedef struct FakeWorld {
+    atomic_int running;      /* VMs that run */
+    atomic_int image_owners; /* VMs that may write to the images */
+    atomic_bool violated;    /* either was ever 2 */
+} FakeWorld;
+
+typedef struct FakeDevice {
+    uint32_t reg;
+    uint8_t fifo[16];
+    uint64_t counters[3];
+    uint8_t *blob;
+    uint32_t blob_len;
+} FakeDevice;
+
+typedef struct FakePager FakePager;
+
+typedef struct FakeVmConfig {
+    uint64_t pages;
+    uint32_t chunk_pages;
+    uint64_t budget_pages; /* UINT64_MAX: plain placement */
+    const char *machine;
+    unsigned vcpus;
+} FakeVmConfig;
+
+typedef struct FakeVm {
+    MigrationVm vm;
+    FakeWorld *world;
+    RamBlock *ram;
+    RamPlacement *plain; /* one of the two */
+    FakePager *pager;
+    Migration *mig;
+    FakeDevice device[2];
+    VmMutex device_lock;
+
+    /* Main thread: what status_changed() told. */
+    GArray *statuses; /* of MigrationStatus */
+    char *error;
+
+    /* Set by tests before a job: failures on demand. */
+    atomic_bool fail_stop, fail_start, fail_inactivate, fail_activate;
+    atomic_int stops, resumes, starts;
+    atomic_bool owns_images;
+
+    /* The guest. */
+    VmThread *guest;
+    VmMutex guest_lock;
+    VmCond guest_cond;
+    bool guest_running; /* protected by guest_lock */
+    bool guest_quit;
+    bool guest_idle;    /* paused and known to be */
+    uint64_t guest_first, guest_count; /* pages it writes */
+    atomic_ullong guest_writes;
+} FakeVm;
+
+FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config);
+void fake_vm_free(FakeVm *f);
+
+/* The VM that has the guest at the beginning: runs, holds the images. */
+void fake_vm_boot(FakeVm *f);
+/* A guest thread that writes to pages [first, first + count). */
+void fake_vm_start_guest(FakeVm *f, uint64_t first, uint64_t count);
+bool fake_vm_runs(FakeVm *f);
+
+/* Content of a page, wherever it lies. VM stopped. */
+void fake_vm_read_page(FakeVm *f, PageNo page, uint8_t *ret);
+/* Fills pages: by chunk number modulo 4: zero, RAM, swap (if paged), RAM
+ * with zero pages between. seed makes the content. */
+void fake_vm_fill(FakeVm *f, uint64_t seed);
+bool fake_vm_equal(FakeVm *a, FakeVm *b);
+
+/* Fake pager only. */
+RamPlace fake_pager_place(FakeVm *f, ChunkNo chunk);
+uint8_t fake_pager_history(FakeVm *f, ChunkNo chunk, uint32_t page);
+void fake_pager_set_key(FakeVm *f, ChunkNo chunk, uint8_t key);
+/* The n-th import from now on (1: the next) fails with -ENOSPC. */
+void fake_pager_fail_import(FakeVm *f, int n);
+void fake_pager_fail_export(FakeVm *f, int n);
+
+/* Runs the main loop until the job is over, or aborts after 60 s. */
+MigrationStatus fake_vm_wait(FakeVm *f);
+/* Runs the main loop until the status is reached, or the job is over. */
+void fake_vm_wait_status(FakeVm *f, MigrationStatus status);
+MigrationStatus fake_vm_status(FakeVm *f);
+
+/* A directory for sockets, removed by fake_dir_free(). */
+char *fake_dir_new(void);
+void fake_dir_free(char *dir);
+
+#endif

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Promise: a migration moves every byte and every device to where the plan
+ * says, at most one side runs at any time, and whatever fails or is
+ * cancelled leaves the source as it was.
+ *
+ * How: both sides in this process, over real sockets, with fake VMs.
+ */
+#include "fake-vm.h"
+
+#include <string.h>
+
+#define PAGES 515u /* the last chunk is a short one */
+#define CHUNK 16u
+
+typedef struct Pair {
+    FakeWorld world;
+    FakeVm *src, *dst;
+    char *dir, *uri;
+} Pair;
+
+static Pair *pair_new(const FakeVmConfig *src, const FakeVmConfig *dst)
+{
+    Pair *p = g_new0(Pair, 1);
+
+    p->src = fake_vm_new(&p->world, src);
+    p->dst = fake_vm_new(&p->world, dst);
+    p->dir = fake_dir_new();
+    p->uri = g_strdup_printf("unix:%s/mig", p->dir);
+    fake_vm_boot(p->src);
+    fake_vm_fill(p->src, 42);
+    return p;
+}
+
+static void pair_free(Pair *p)
+{
+    g_assert_false(p->world.violated);
+    fake_vm_free(p->src);
+    fake_vm_free(p->dst);
+    fake_dir_free(p->dir);
+    g_free(p->uri);
+    g_free(p);
+}
+
+static void pair_listen(Pair *p)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_assert_true(migration_listen(p->dst->mig, p->uri, &err));
+    g_assert_no_error(err);
+    g_assert_cmpstr(migration_listen_address(p->dst->mig), ==, p->uri);
+}
+
+static void pair_start(Pair *p)
+{
+    g_autoptr(GError) err = NULL;
+    MigrationParameters fast = { 0, 300 };
+
+    g_assert_true(migration_set_parameters(p->src->mig, &fast, NULL));
+    g_assert_true(migration_start(p->src->mig, p->uri, &err));
+    g_assert_no_error(err);
+}
+
+static void expect_moved(Pair *p)
+{
+    if (fake_vm_wait(p->src) != MIGRATION_COMPLETED) {
+        g_test_message("source: %s", p->src->error);
+    }
+    g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
+    g_assert_false(fake_vm_runs(p->src));
+    g_assert_true(fake_vm_runs(p->dst));
+    g_assert_cmpint(p->world.image_owners, ==, 1);
+    g_assert_cmpint(p->dst->starts, ==, 1);
+    g_assert_cmpint(p->src->resumes, ==, 0);
+    g_assert_true(fake_vm_equal(p->src, p->dst));
+}
+
+static void expect_stayed(Pair *p, MigrationStatus status)
+{
+    g_assert_cmpint(fake_vm_wait(p->src), ==, status);
+    g_assert_true(fake_vm_runs(p->src));
+    g_assert_false(fake_vm_runs(p->dst));
+    g_assert_true(p->src->owns_images);
+    g_assert_cmpint(p->dst->starts, ==, 0);
+    g_assert_cmpint(p->src->resumes, ==, p->src->stops);
+}
+
+static const FakeVmConfig plain = { PAGES, CHUNK, UINT64_MAX, NULL, 0 };
+static const FakeVmConfig plain_other_chunk = { PAGES, 64, UINT64_MAX, NULL,
+                                                0 };
+static const FakeVmConfig paged = { PAGES, CHUNK, 10 * CHUNK, NULL, 0 };
+static const FakeVmConfig paged_other_chunk = { PAGES, 8, 80, NULL, 0 };
+
+typedef struct Case {
+    const FakeVmConfig *src, *dst;
+} Case;
+
+static void test_moves(const void *data)
+{
+    const Case *c = data;
+    Pair *p = pair_new(c->src, c->dst);
+    MigrationInfo info;
+
+    pair_listen(p);
+    pair_start(p);
+    expect_moved(p);
+    migration_query(p->src->mig, &info);
+    g_assert_cmpint(info.status, ==, MIGRATION_COMPLETED);
+    g_assert_cmpuint(info.transferred_bytes, >, 0);
+    g_assert_cmpuint(info.ram_remaining_bytes, ==, 0);
+    g_assert_cmpuint(info.sent_ram_bytes + info.sent_swap_bytes, ==,
+                     info.normal_pages * RAM_PAGE_BYTES);
+    g_assert_null(migration_listen_address(p->dst->mig));
+    pair_free(p);
+}
+
+/* The hottest chunks that fit are in RAM, the rest in swap; histories come. */
+static void test_placement(void)
+{
+    Pair *p = pair_new(&paged, &paged);
+    uint64_t ram_pages = 0;
+    int coldest_ram = 256, hottest_swap = -1;
+
+    pair_listen(p);
+    pair_start(p);
+    expect_moved(p);
+    for (ChunkNo c = 0; c < (PAGES + CHUNK - 1) / CHUNK; c++) {
+        RamPlace place = fake_pager_place(p->dst, c);
+        int key = (uint8_t)(c * 3 + 1);
+
+        if (c % 4 == 0) {
+            g_assert_cmpint(place, ==, RAM_PLACE_ZERO);
+            continue;
+        }
+        g_assert_cmpint(fake_pager_history(p->dst, c, 1), ==,
+                        (uint8_t)((c * CHUNK + 1) ^ 42));
+        if (place == RAM_PLACE_RAM) {
+            ram_pages += CHUNK;
+            coldest_ram = MIN(coldest_ram, key);
+        } else {
+            hottest_swap = MAX(hottest_swap, key);
+        }
+    }
+    g_assert_cmpuint(ram_pages, ==, 10 * CHUNK);
+    g_assert_cmpint(hottest_swap, <=, coldest_ram);
+    pair_free(p);
+}
+
+static void test_dirtying(const void *data)
+{
+    const Case *c = data;
+
+    for (int round = 0; round < 5; round++) {
+        Pair *p = pair_new(c->src, c->dst);
+
+        /* Chunk 1 and 3 are in RAM; between them the swapped one. */
+        fake_vm_start_guest(p->src, CHUNK, CHUNK);
+        pair_listen(p);
+        pair_start(p);
+        expect_moved(p);
+        g_assert_cmpuint(p->src->guest_writes, >, 0);
+        pair_free(p);
+    }
+}
+
+/* There and back again, with the same objects. */
+static void test_back(void)
+{
+    Pair *p = pair_new(&paged, &plain);
+    g_autoptr(GError) err = NULL;
+
+    pair_listen(p);
+    pair_start(p);
+    expect_moved(p);
+    g_array_set_size(p->src->statuses, 0);
+    g_array_set_size(p->dst->statuses, 0);
+    g_assert_true(migration_listen(p->src->mig, p->uri, &err));
+    g_assert_true(migration_start(p->dst->mig, p->uri, &err));
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
+    g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
+    g_assert_true(fake_vm_runs(p->src));
+    g_assert_true(fake_vm_equal(p->src, p->dst));
+    pair_free(p);
+}
+
+/* A paused guest arrives paused, and its images with it. */
+static void test_paused(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+    bool was;
+
+    p->src->vm.stop(p->src, &was);
+    pair_listen(p);
+    pair_start(p);
+    g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
+    g_assert_false(fake_vm_runs(p->dst));
+    g_assert_true(p->dst->owns_images);
+    pair_free(p);
+}
+
+typedef struct Refusal {
+    FakeVmConfig dst;
+    const char *text;
+} Refusal;
+
+static void test_refused(const void *data)
+{
+    const Refusal *r = data;
+    Pair *p = pair_new(&paged, &r->dst);
+
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, r->text));
+    g_assert_nonnull(strstr(p->dst->error, r->text));
+    g_assert_cmpint(p->src->stops, ==, 0);
+    pair_free(p);
+}
+
+static void test_no_listener(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, p->dir));
+    pair_free(p);
+}
+
+static void test_bad_uri(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+    static const char *const bad[] = { "", "tcp:", "unix:", "rdma:host:1",
+                                       "tcp:host", "exec:cat" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) e1 = NULL;
+        g_autoptr(GError) e2 = NULL;
+
+        g_assert_false(migration_start(p->src->mig, bad[i], &e1));
+        g_assert_nonnull(e1);
+        g_assert_false(migration_listen(p->dst->mig, bad[i], &e2));
+        g_assert_nonnull(e2);
+    }
+    pair_free(p);
+}
+
+static void test_one_job(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+    g_autoptr(GError) err = NULL;
+
+    pair_listen(p);
+    g_assert_false(migration_start(p->dst->mig, p->uri, &err));
+    g_assert_cmpstr(err->message, ==,
+                    "There's a migration process in progress");
+    migration_set_blocker(p->src->mig, "a reason");
+    g_clear_error(&err);
+    g_assert_false(migration_start(p->src->mig, p->uri, &err));
+    g_assert_cmpstr(err->message, ==, "a reason");
+    pair_free(p);
+}
+
+/* -- failures ------------------------------------------------------------------- */
+
+static void test_stop_fails(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+
+    p->src->fail_stop = true;
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+static void test_inactivate_fails(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+
+    p->src->fail_inactivate = true;
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, "images do not flush"));
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+/* RUN was sent, the destination says that it never runs: the source may. */
+static void test_start_fails(void)
+{
+    Pair *p = pair_new(&plain, &paged);
+
+    p->dst->fail_start = true;
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, "this VM does not start"));
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+static void test_activate_fails(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+
+    p->dst->fail_activate = true;
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, "images do not open"));
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+static void test_import_fails(const void *data)
+{
+    Pair *p = pair_new(&paged, &paged);
+
+    fake_pager_fail_import(p->dst, GPOINTER_TO_INT(data));
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, "No space left"));
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+static void test_export_fails(const void *data)
+{
+    Pair *p = pair_new(&paged, &paged);
+
+    fake_pager_fail_export(p->src, GPOINTER_TO_INT(data));
+    pair_listen(p);
+    pair_start(p);
+    expect_stayed(p, MIGRATION_FAILED);
+    g_assert_nonnull(strstr(p->src->error, "cannot read chunk"));
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+/* -- cancel ----------------------------------------------------------------------- */
+
+/* At any moment: while connecting, in a pass, in the switch-over. */
+static void test_cancel(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(1);
+
+    for (int i = 0; i < 60; i++) {
+        Pair *p = pair_new(&paged, &paged);
+        MigrationStatus s;
+
+        fake_vm_start_guest(p->src, CHUNK, CHUNK);
+        pair_listen(p);
+        pair_start(p);
+        if (i % 4) {
+            fake_vm_wait_status(p->src, i % 4 == 1 ? MIGRATION_ACTIVE
+                                                   : MIGRATION_DEVICE);
+        }
+        g_usleep(g_rand_int_range(rand, 0, 4000));
+        migration_cancel(p->src->mig);
+        s = fake_vm_wait(p->src);
+        if (s == MIGRATION_COMPLETED) { /* the cancel came too late */
+            g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
+            g_assert_true(fake_vm_runs(p->dst));
+        } else {
+            expect_stayed(p, MIGRATION_CANCELLED);
+            if (i % 4) { /* else it may not have had its HELLO */
+                g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+            }
+        }
+        pair_free(p);
+    }
+}
+
+/* A bandwidth limit holds the job back, and a cancel wakes it. */
+static void test_cancel_paced(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+    MigrationParameters slow = { 10000, 300 };
+
+    pair_listen(p);
+    pair_start(p);
+    g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
+    pair_free(p);
+
+    p = pair_new(&plain, &plain);
+    g_assert_true(migration_set_parameters(p->src->mig, &slow, NULL));
+    pair_listen(p);
+    g_assert_true(migration_start(p->src->mig, p->uri, NULL));
+    fake_vm_wait_status(p->src, MIGRATION_ACTIVE);
+    g_usleep(20000);
+    g_assert_cmpint(fake_vm_status(p->src), ==, MIGRATION_ACTIVE);
+    migration_cancel(p->src->mig);
+    expect_stayed(p, MIGRATION_CANCELLED);
+    pair_free(p);
+}
+
+/* Freeing ends a listener, and a job. */
+static void test_free_active(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+
+    pair_listen(p);
+    pair_free(p);
+    p = pair_new(&plain, &plain);
+    pair_listen(p);
+    pair_start(p);
+    pair_free(p);
+}
+
+int main(int argc, char **argv)
+{
+    static const Case cases[] = {
+        { &plain, &plain },  { &paged, &paged },
+        { &plain, &paged },  { &paged, &plain },
+        { &plain, &plain_other_chunk },
+        { &paged, &plain_other_chunk },
+        { &plain_other_chunk, &paged },
+    };
+    static const Refusal refusals[] = {
+        { { PAGES + 1, CHUNK, 99, NULL, 0 }, "RAM size differs" },
+        { { PAGES, CHUNK, 99, "q35-test", 0 }, "machine type differs" },
+        { { PAGES, CHUNK, 99, NULL, 3 }, "number of CPUs differs" },
+    };
+    static Refusal chunk = { .text = "chunk size differs" };
+
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *a = g_strdup_printf("/migrate/moves/%zu", i);
+        g_autofree char *b = g_strdup_printf("/migrate/dirtying/%zu", i);
+
+        g_test_add_data_func(a, &cases[i], test_moves);
+        g_test_add_data_func(b, &cases[i], test_dirtying);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++) {
+        g_autofree char *a = g_strdup_printf("/migrate/refused/%zu", i);
+
+        g_test_add_data_func(a, &refusals[i], test_refused);
+    }
+    chunk.dst = paged_other_chunk;
+    g_test_add_data_func("/migrate/refused/chunk", &chunk, test_refused);
+    g_test_add_func("/migrate/placement", test_placement);
+    g_test_add_func("/migrate/back", test_back);
+    g_test_add_func("/migrate/paused", test_paused);
+    g_test_add_func("/migrate/no-listener", test_no_listener);
+    g_test_add_func("/migrate/bad-uri", test_bad_uri);
+    g_test_add_func("/migrate/one-job", test_one_job);
+    g_test_add_func("/migrate/fails/stop", test_stop_fails);
+    g_test_add_func("/migrate/fails/inactivate", test_inactivate_fails);
+    g_test_add_func("/migrate/fails/start", test_start_fails);
+    g_test_add_func("/migrate/fails/activate", test_activate_fails);
+    for (int n = 1; n <= 24; n += 7) {
+        g_autofree char *a = g_strdup_printf("/migrate/fails/import/%d", n);
+        g_autofree char *b = g_strdup_printf("/migrate/fails/export/%d", n);
+
+        g_test_add_data_func(a, GINT_TO_POINTER(n), test_import_fails);
+        g_test_add_data_func(b, GINT_TO_POINTER(n), test_export_fails);
+    }
+    g_test_add_func("/migrate/cancel/anywhere", test_cancel);
+    g_test_add_func("/migrate/cancel/paced", test_cancel_paced);
+    g_test_add_func("/migrate/free-active", test_free_active);
+    return g_test_run();
+}
