@@ -25,7 +25,7 @@ typedef struct HmpCommand {
 
 #define MIGRATE_POLL_MS 100
 
-/* --- Reading replies --------------------------------------------------- */
+/* --- Reading replies ---------------------------------------------------- */
 
 static bool query(Monitor *mon, const char *command, json_object *take_args,
                   json_object **ret_value)
@@ -81,7 +81,7 @@ static void print_bytes(Monitor *mon, const char *label, json_object *o,
     monitor_printf(mon, "%-18s %s\n", label, text);
 }
 
-/* --- info -------------------------------------------------------------- */
+/* --- info --------------------------------------------------------------- */
 
 static void info_status(Monitor *mon)
 {
@@ -269,7 +269,7 @@ static void do_info(Monitor *mon, int argc, char **argv)
     }
 }
 
-/* --- Commands ---------------------------------------------------------- */
+/* --- Commands ----------------------------------------------------------- */
 
 /* migrate without -d: the prompt comes back when the migration has ended. */
 static gboolean migrate_poll(gpointer opaque)

@@ -34,10 +34,10 @@ struct QmpParser {
 };
 
 typedef enum ScanEnd {
-    SCAN_MORE,    /* ran out of bytes */
-    SCAN_END,     /* the closing brace is the last byte passed */
-    SCAN_CONTROL, /* a control character inside a string */
-    SCAN_LIMIT,   /* too large, deep or rich */
+    SCAN_MORE,  /* ran out of bytes */
+    SCAN_END,   /* the closing brace is the last byte passed */
+    SCAN_BAD,   /* a byte that json-c would let through */
+    SCAN_LIMIT, /* too large, deep or rich */
 } ScanEnd;
 
 QmpParser *qmp_parser_new(QmpParserMessage *message, void *opaque)
@@ -88,6 +88,10 @@ static bool is_space(char c)
 static ScanEnd scan_plain(QmpParser *p, char c)
 {
     switch (c) {
+    case '\'': /* json-c takes it for a quote around names */
+    case 'N':  /* NaN, Infinity: not JSON, but json-c's */
+    case 'I':
+        return SCAN_BAD;
     case '"':
         p->in_string = true;
         return SCAN_MORE;
@@ -111,7 +115,7 @@ static ScanEnd scan_plain(QmpParser *p, char c)
 static ScanEnd scan_string(QmpParser *p, char c)
 {
     if ((unsigned char)c < 0x20) {
-        return SCAN_CONTROL;
+        return SCAN_BAD;
     }
     if (p->escaped) {
         p->escaped = false;
@@ -135,7 +139,7 @@ static ScanEnd scan(QmpParser *p, const char *buf, size_t len,
         if (p->bytes > QMP_MESSAGE_MAX_BYTES) {
             end = SCAN_LIMIT;
         }
-        if (end == SCAN_CONTROL || end == SCAN_LIMIT) {
+        if (end == SCAN_BAD || end == SCAN_LIMIT) {
             break;
         }
         i++;
@@ -233,8 +237,8 @@ static size_t parser_step(QmpParser *p, const char *buf, size_t len)
     if (!parser_pass(p, buf, &passed, end)) {
         return passed;
     }
-    if (end == SCAN_CONTROL) {
-        parser_fail(p, "JSON parse error, control character in a string");
+    if (end == SCAN_BAD) {
+        parser_fail(p, "JSON parse error, character out of place");
     } else if (end == SCAN_LIMIT) {
         parser_fail(p, "JSON parse error, message too large or too deep");
     }

@@ -29,7 +29,7 @@ static const char *const class_names[] = {
     [QMP_ERROR_DEVICE_NOT_ACTIVE] = "DeviceNotActive",
 };
 
-/* --- Replies ----------------------------------------------------------- */
+/* --- Replies ------------------------------------------------------------ */
 
 void qmp_session_send(Monitor *mon, json_object *object)
 {
@@ -97,7 +97,7 @@ void qmp_greet(Monitor *mon)
     json_object_put(greeting);
 }
 
-/* --- Dispatch ---------------------------------------------------------- */
+/* --- Dispatch ----------------------------------------------------------- */
 
 bool qmp_run(MonitorServer *server, Monitor *mon, const char *command,
              json_object *args, json_object **ret_value, GError **errp)
@@ -215,7 +215,7 @@ void qmp_session_message(void *opaque, json_object *object,
     json_object_put(object);
 }
 
-/* --- The monitor's own commands ---------------------------------------- */
+/* --- The monitor's own commands ----------------------------------------- */
 
 static bool run_capabilities(void *opaque, Monitor *mon, json_object *args,
                              json_object **ret_value, GError **errp)

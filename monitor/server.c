@@ -31,7 +31,7 @@ GQuark qmp_error_quark(void)
     return g_quark_from_static_string("qmp-error");
 }
 
-/* --- Server ------------------------------------------------------------ */
+/* --- Server ------------------------------------------------------------- */
 
 static gboolean events_dispatch(gpointer opaque)
 {
@@ -87,7 +87,7 @@ void monitor_server_add_events(MonitorServer *server,
     }
 }
 
-/* --- Sessions ---------------------------------------------------------- */
+/* --- Sessions ----------------------------------------------------------- */
 
 static void close_fd_entry(gpointer value)
 {
@@ -284,7 +284,7 @@ void monitor_printf(Monitor *mon, const char *format, ...)
     }
 }
 
-/* --- Events ------------------------------------------------------------ */
+/* --- Events ------------------------------------------------------------- */
 
 static json_object *event_new(const char *name, json_object *take_data)
 {

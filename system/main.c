@@ -31,7 +31,7 @@ static const char machines_help[] =
     "pc-q35-7.2           PC, Q35\n"
     "none                 no machine, QMP only\n";
 
-/* --- Signals ----------------------------------------------------------------- */
+/* --- Signals ------------------------------------------------------------ */
 
 static gboolean signal_arrived(gint fd, GIOCondition condition,
                                gpointer opaque)
@@ -89,7 +89,7 @@ static void signals_block(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-/* --- The course ---------------------------------------------------------------- */
+/* --- The course --------------------------------------------------------- */
 
 static bool print_and_leave(const VmOptions *o)
 {

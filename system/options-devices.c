@@ -51,7 +51,7 @@ bool opt_blockdev(VmOptions *o, const char *opt, const char *arg,
                 "node-name", errp);
 }
 
-/* --- -drive ------------------------------------------------------------ */
+/* --- -drive ------------------------------------------------------------- */
 
 static bool drive_device(VmOptions *o, const char *opt, const char *id,
                          GError **errp)
@@ -97,7 +97,7 @@ bool opt_drive(VmOptions *o, const char *opt, const char *arg, GError **errp)
     return true;
 }
 
-/* --- Network ----------------------------------------------------------- */
+/* --- Network ------------------------------------------------------------ */
 
 static bool nic_add(VmOptions *o, const char *opt, VmKeyval *kv,
                     GError **errp)
@@ -166,7 +166,7 @@ bool opt_net(VmOptions *o, const char *opt, const char *arg, GError **errp)
                         "and -device", opt);
 }
 
-/* --- Character devices and monitors ------------------------------------ */
+/* --- Character devices and monitors ------------------------------------- */
 
 bool opt_chardev(VmOptions *o, const char *opt, const char *arg,
                  GError **errp)

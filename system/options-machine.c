@@ -21,7 +21,7 @@ static void set_str(char **where, const char *value)
     *where = g_strdup(value);
 }
 
-/* --- -machine, -accel -------------------------------------------------- */
+/* --- -machine, -accel --------------------------------------------------- */
 
 /* "kvm:tcg": QEMU takes the first that works; ours can only be kvm. */
 static bool accel_check(const char *opt, const char *list, GError **errp)
@@ -121,7 +121,7 @@ bool opt_enable_kvm(VmOptions *o, const char *opt, const char *arg,
     return true; /* there is nothing else */
 }
 
-/* --- CPUs and memory --------------------------------------------------- */
+/* --- CPUs and memory ---------------------------------------------------- */
 
 bool opt_cpu(VmOptions *o, const char *opt, const char *arg, GError **errp)
 {
@@ -281,7 +281,7 @@ bool opt_vmemdirect(VmOptions *o, const char *opt, const char *arg,
     return true;
 }
 
-/* --- Kernel ------------------------------------------------------------ */
+/* --- Kernel ------------------------------------------------------------- */
 
 static bool set_file(char **where, const char *opt, const char *arg,
                      GError **errp)
@@ -389,7 +389,7 @@ bool opt_overcommit(VmOptions *o, const char *opt, const char *arg,
            vm_keyval_check_all_used(kv, errp);
 }
 
-/* --- -object ----------------------------------------------------------- */
+/* --- -object ------------------------------------------------------------ */
 
 static bool object_ram(VmObjectOption *object, VmKeyval *kv, const char *opt,
                        GError **errp)

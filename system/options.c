@@ -146,7 +146,7 @@ static const struct {
     { "compat", "not supported" },
 };
 
-/* --- Helpers for the handlers ------------------------------------------ */
+/* --- Helpers for the handlers ------------------------------------------- */
 
 VmKeyval *options_keyval(const char *opt, const char *arg,
                          const char *implied_key, GError **errp)
@@ -176,7 +176,7 @@ bool options_accept_only(VmKeyval *kv, const char *opt, const char *key,
            options_refuse(opt, key, value, errp);
 }
 
-/* --- Flags ------------------------------------------------------------- */
+/* --- Flags -------------------------------------------------------------- */
 
 bool opt_flag(VmOptions *o, const char *opt, const char *arg, GError **errp)
 {
@@ -203,7 +203,7 @@ bool opt_flag(VmOptions *o, const char *opt, const char *arg, GError **errp)
     return true; /* the others are true already */
 }
 
-/* --- The walk ---------------------------------------------------------- */
+/* --- The walk ----------------------------------------------------------- */
 
 static bool unknown_option(const char *arg, const char *name, GError **errp)
 {
@@ -253,7 +253,7 @@ static bool take_option(VmOptions *o, int argc, char *const *argv, int *i,
     return option->handler(o, opt, argv[*i], errp);
 }
 
-/* --- Checks across options --------------------------------------------- */
+/* --- Checks across options ---------------------------------------------- */
 
 static bool check_memory_backend(VmOptions *o, GError **errp)
 {
@@ -362,7 +362,7 @@ static bool check_together(VmOptions *o, GError **errp)
                                            : check_boot(o, errp);
 }
 
-/* --- Life -------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------- */
 
 static void monitor_option_free(gpointer opaque)
 {

@@ -16,7 +16,7 @@ static bool need_machine(const Vm *vm, GError **errp)
            vm_error_set(errp, 0, "The machine 'none' cannot migrate");
 }
 
-/* --- Doing -------------------------------------------------------------------- */
+/* --- Doing -------------------------------------------------------------- */
 
 static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
                         json_object **ret_value, GError **errp)
@@ -77,7 +77,7 @@ static bool run_migrate_incoming(void *opaque, Monitor *mon,
     return migration_listen(vm->migration, qmp_arg_str(args, "uri"), errp);
 }
 
-/* --- Parameters and capabilities ------------------------------------------------- */
+/* --- Parameters and capabilities ---------------------------------------- */
 
 static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
                                json_object **ret_value, GError **errp)
@@ -179,7 +179,7 @@ static bool run_query_capabilities(void *opaque, Monitor *mon,
     return true;
 }
 
-/* --- query-migrate ------------------------------------------------------------------ */
+/* --- query-migrate ------------------------------------------------------ */
 
 static json_object *migrate_ram(const MigrationInfo *info)
 {

@@ -71,7 +71,7 @@ static bool query_chardev(void *opaque, Monitor *mon, json_object *args,
     return true;
 }
 
-/* --- query-block -------------------------------------------------------------- */
+/* --- query-block -------------------------------------------------------- */
 
 /* The disk whose drive= names the image. */
 static VmKeyval *block_device(const Vm *vm, const char *id)
@@ -159,7 +159,7 @@ static bool query_block(void *opaque, Monitor *mon, json_object *args,
     return true;
 }
 
-/* --- query-cpus-fast ------------------------------------------------------------- */
+/* --- query-cpus-fast ---------------------------------------------------- */
 
 static json_object *cpu_entry(const Vm *vm, unsigned cpu)
 {

@@ -130,7 +130,7 @@ bool vm_serials(Vm *vm, Chardev *ret[VM_SERIALS_MAX], GError **errp)
     return true;
 }
 
-/* --- Monitors ------------------------------------------------------------ */
+/* --- Monitors ----------------------------------------------------------- */
 
 static bool monitor_chardev(Vm *vm, const VmMonitorOption *m, guint index,
                             Chardev **ret_chr, GError **errp)
@@ -169,7 +169,7 @@ bool vm_monitors_start(Vm *vm, GError **errp)
     return true;
 }
 
-/* --- Images --------------------------------------------------------------- */
+/* --- Images ------------------------------------------------------------- */
 
 static BlockBackend *find_block(Vm *vm, const char *id)
 {
@@ -305,7 +305,7 @@ void vm_blocks_stop(Vm *vm)
     g_ptr_array_set_size(vm->blocks, 0);
 }
 
-/* --- Networks -------------------------------------------------------------- */
+/* --- Networks ----------------------------------------------------------- */
 
 static NetBackend *find_net(Vm *vm, const char *id)
 {
@@ -343,7 +343,7 @@ void vm_nets_stop(Vm *vm)
     g_ptr_array_set_size(vm->nets, 0);
 }
 
-/* --- What devices find ------------------------------------------------------ */
+/* --- What devices find -------------------------------------------------- */
 
 static BlockBackend *backend_block(void *opaque, const char *id)
 {

@@ -21,7 +21,7 @@
 #include "util/error.h"
 #include "util/log.h"
 
-/* --- Source --------------------------------------------------------------- */
+/* --- Source ------------------------------------------------------------- */
 
 static int stop_main(Vm *vm, void *arg)
 {
@@ -83,7 +83,7 @@ static void op_resume(void *opaque)
     (void)vm_call_main(opaque, resume_main, NULL); /* at exit: no need */
 }
 
-/* --- Images ---------------------------------------------------------------- */
+/* --- Images ------------------------------------------------------------- */
 
 static bool images_inactivate(Vm *vm, GError **errp)
 {
@@ -139,7 +139,7 @@ static bool op_activate(void *opaque, GError **errp)
     return call_filled(vm_call_main(opaque, activate_main, errp), errp);
 }
 
-/* --- Destination ------------------------------------------------------------ */
+/* --- Destination -------------------------------------------------------- */
 
 typedef struct StartCall {
     bool run;
@@ -167,7 +167,7 @@ static int op_start(void *opaque, bool run, GError **errp)
     return r;
 }
 
-/* --- Devices ------------------------------------------------------------------ */
+/* --- Devices ------------------------------------------------------------ */
 
 static void add_device(GArray *list, const VMStateDescription *vmsd,
                        uint32_t instance, void *opaque, VmMutex *lock)
@@ -197,7 +197,7 @@ static GArray *op_devices(void *opaque)
     return list;
 }
 
-/* --- Status --------------------------------------------------------------------- */
+/* --- Status ------------------------------------------------------------- */
 
 static void incoming_ended(Vm *vm, MigrationStatus status, const char *error)
 {

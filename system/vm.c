@@ -18,7 +18,7 @@
 
 #include "util/log.h"
 
-/* --- RAM and its pager ------------------------------------------------------ */
+/* --- RAM and its pager -------------------------------------------------- */
 
 static bool ram_start(Vm *vm, GError **errp)
 {
@@ -88,7 +88,7 @@ static void engine_stop(Vm *vm)
     }
 }
 
-/* --- KVM, board, vCPUs --------------------------------------------------------- */
+/* --- KVM, board, vCPUs -------------------------------------------------- */
 
 static void irq_set_line(void *opaque, unsigned gsi, bool level)
 {
@@ -221,7 +221,7 @@ static void io_run_stop(Vm *vm)
     io_thread_stop(vm->io);
 }
 
-/* --- The table --------------------------------------------------------------------- */
+/* --- The table ---------------------------------------------------------- */
 
 static bool lock_start(Vm *vm, GError **errp)
 {
@@ -287,7 +287,7 @@ static void undo_steps(Vm *vm)
     }
 }
 
-/* --- Life ----------------------------------------------------------------------------- */
+/* --- Life --------------------------------------------------------------- */
 
 static void add_tables(Vm *vm)
 {
