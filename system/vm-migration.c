@@ -17,6 +17,7 @@
 #include "system-internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "util/error.h"
 #include "util/log.h"
@@ -177,6 +178,21 @@ static void add_device(GArray *list, const VMStateDescription *vmsd,
     g_array_append_val(list, entry);
 }
 
+/*
+ * Device.instance counts devices of one type, but several types may share a
+ * description (bridges do); on the wire the description's name is what counts.
+ */
+static uint32_t instance_of(const GArray *list, const char *name)
+{
+    uint32_t n = 0;
+
+    for (guint i = 0; i < list->len; i++) {
+        n += strcmp(g_array_index(list, MigrationDevice, i).vmsd->name,
+                    name) == 0;
+    }
+    return n;
+}
+
 /* vCPUs before the chips: see kvm_vm_vmstate. */
 static GArray *op_devices(void *opaque)
 {
@@ -191,7 +207,8 @@ static GArray *op_devices(void *opaque)
         Device *dev = vm->machine.devices->pdata[i];
 
         if (dev->vmsd) {
-            add_device(list, dev->vmsd, dev->instance, dev, &dev->lock);
+            add_device(list, dev->vmsd, instance_of(list, dev->vmsd->name),
+                       dev, &dev->lock);
         }
     }
     return list;
