@@ -229,10 +229,10 @@ static void mux_done(Chardev *chr)
         g_source_unref(mux->deliver);
     }
     chardev_detach(mux->base);
-    chardev_free(mux->base);
     g_byte_array_unref(mux->serial.held);
     g_byte_array_unref(mux->monitor->held);
-    chardev_free(&mux->monitor->chr);
+    chardev_free(&mux->monitor->chr); /* flushes the base */
+    chardev_free(mux->base);
 }
 
 static const ChardevOps mux_serial_ops = {
