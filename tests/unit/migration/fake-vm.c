@@ -342,11 +342,6 @@ uint8_t fake_pager_history(FakeVm *f, ChunkNo chunk, uint32_t page)
     return f->pager->history[(size_t)chunk * f->pager->chunk_pages + page];
 }
 
-void fake_pager_set_key(FakeVm *f, ChunkNo chunk, uint8_t key)
-{
-    f->pager->key[chunk] = key;
-}
-
 void fake_pager_fail_import(FakeVm *f, int n)
 {
     f->pager->fail_import = n;
@@ -673,6 +668,21 @@ void fake_vm_fill(FakeVm *f, uint64_t seed)
             fill_page(page_at(f, page), seed + page);
         }
     }
+}
+
+void fake_vm_set_chunk(FakeVm *f, ChunkNo chunk, RamPlace place, uint8_t key)
+{
+    FakePager *p = f->pager;
+
+    p->place[chunk] = place;
+    p->key[chunk] = key;
+    memset(p->history + (size_t)chunk * p->chunk_pages, key,
+           pager_pages_of(p, chunk));
+}
+
+void fake_vm_set_page(FakeVm *f, PageNo page, uint8_t byte)
+{
+    memset(page_at(f, page), byte, RAM_PAGE_BYTES);
 }
 
 bool fake_vm_equal(FakeVm *a, FakeVm *b)

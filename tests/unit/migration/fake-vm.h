@@ -85,12 +85,15 @@ void fake_vm_read_page(FakeVm *f, PageNo page, uint8_t *ret);
 /* Fills pages: by chunk number modulo 4: zero, RAM, swap (if paged), RAM
  * with zero pages between. seed makes the content. */
 void fake_vm_fill(FakeVm *f, uint64_t seed);
+/* By hand (fake pager): a chunk's place, and its key, which is also the
+ * history of its pages; all bytes of a page. */
+void fake_vm_set_chunk(FakeVm *f, ChunkNo chunk, RamPlace place, uint8_t key);
+void fake_vm_set_page(FakeVm *f, PageNo page, uint8_t byte);
 bool fake_vm_equal(FakeVm *a, FakeVm *b);
 
 /* Fake pager only. */
 RamPlace fake_pager_place(FakeVm *f, ChunkNo chunk);
 uint8_t fake_pager_history(FakeVm *f, ChunkNo chunk, uint32_t page);
-void fake_pager_set_key(FakeVm *f, ChunkNo chunk, uint8_t key);
 /* The n-th import from now on (1: the next) fails with -ENOSPC. */
 void fake_pager_fail_import(FakeVm *f, int n);
 void fake_pager_fail_export(FakeVm *f, int n);

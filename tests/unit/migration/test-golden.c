@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Promise: the stream is what docs/migration-format.md says, byte by byte,
+ * and stays so: an older or newer program can read it.
+ *
+ * How: a small migration with every kind of record is recorded in both
+ * directions and compared with the golden files; then the golden source is
+ * replayed to a destination, whose answers and memory must be right.
+ * VM_TEST_WRITE_GOLDEN=1 writes the files anew: read them before committing.
+ */
+#include "fake-vm.h"
+#include "relay.h"
+
+#include <string.h>
+
+/* Four chunks of two pages, the last one of one page. */
+static const FakeVmConfig config = { 7, 2, 2, NULL, 1 };
+
+static char *golden_path(const char *name)
+{
+    return g_test_build_filename(G_TEST_DIST, "golden", name, NULL);
+}
+
+/* Text: bytes in hex, "xx*n" for a run of n, "#" to the end of a line. */
+static GByteArray *golden_read(const char *name)
+{
+    g_autofree char *path = golden_path(name);
+    g_autofree char *text = NULL;
+    GByteArray *out = g_byte_array_new();
+    g_auto(GStrv) lines = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line; line++) {
+        g_auto(GStrv) words = NULL;
+
+        if (strchr(*line, '#')) {
+            *strchr(*line, '#') = '\0';
+        }
+        words = g_strsplit(*line, " ", -1);
+        for (char **w = words; *w; w++) {
+            char *end;
+            uint8_t byte;
+            guint64 times = 1;
+
+            if (!**w) {
+                continue;
+            }
+            byte = (uint8_t)g_ascii_strtoull(*w, &end, 16);
+            if (*end == '*') {
+                times = g_ascii_strtoull(end + 1, &end, 10);
+            }
+            g_assert_cmpint(*end, ==, '\0');
+            for (guint64 i = 0; i < times; i++) {
+                g_byte_array_append(out, &byte, 1);
+            }
+        }
+    }
+    return out;
+}
+
+static size_t run_length(const GByteArray *bytes, size_t at)
+{
+    size_t end = at;
+
+    while (end < bytes->len && bytes->data[end] == bytes->data[at]) {
+        end++;
+    }
+    return end - at;
+}
+
+static void golden_write(const char *name, const GByteArray *bytes)
+{
+    g_autofree char *path = golden_path(name);
+    g_autoptr(GString) text = g_string_new("# See test-golden.c.");
+    unsigned column = 16;
+
+    for (size_t at = 0; at < bytes->len;) {
+        size_t run = run_length(bytes, at);
+        bool head = bytes->len - at >= 4 &&
+                    memcmp(bytes->data + at, "VDMR", 4) == 0;
+
+        run = run >= 64 ? run : 1;
+        if (head) {
+            g_string_append_c(text, '\n');
+        }
+        if (head || run > 1 || column >= 16) {
+            g_string_append_c(text, '\n');
+            column = 0;
+        }
+        g_string_append_printf(text, "%s%02x", column ? " " : "",
+                               bytes->data[at]);
+        if (run > 1) {
+            g_string_append_printf(text, "*%zu", run);
+            column = 15;
+        }
+        column++;
+        at += run;
+    }
+    g_string_append_c(text, '\n');
+    g_assert_true(g_file_set_contents(path, text->str, -1, NULL));
+}
+
+static void golden_compare(const char *name, const GByteArray *bytes)
+{
+    g_autoptr(GByteArray) want = NULL;
+
+    if (g_getenv("VM_TEST_WRITE_GOLDEN")) {
+        golden_write(name, bytes);
+    }
+    want = golden_read(name);
+    for (size_t i = 0; i < MIN(want->len, bytes->len); i++) {
+        if (want->data[i] != bytes->data[i]) {
+            g_test_message("%s: byte %zu: %02x, want %02x", name, i,
+                           bytes->data[i], want->data[i]);
+            g_test_fail();
+            return;
+        }
+    }
+    g_assert_cmpuint(bytes->len, ==, want->len);
+}
+
+static void fill(FakeVm *f)
+{
+    fake_vm_set_chunk(f, 1, RAM_PLACE_RAM, 4);
+    fake_vm_set_chunk(f, 2, RAM_PLACE_SWAP, 7);
+    fake_vm_set_chunk(f, 3, RAM_PLACE_ZERO, 9);
+    fake_vm_set_page(f, 2, 0x11);
+    fake_vm_set_page(f, 4, 0x22);
+    fake_vm_set_page(f, 5, 0x33);
+}
+
+static void check_memory(FakeVm *f)
+{
+    static const uint8_t want[] = { 0, 0, 0x11, 0, 0x22, 0x33, 0 };
+    uint8_t page[RAM_PAGE_BYTES];
+
+    for (PageNo i = 0; i < G_N_ELEMENTS(want); i++) {
+        fake_vm_read_page(f, i, page);
+        for (size_t k = 0; k < sizeof(page); k++) {
+            g_assert_cmpuint(page[k], ==, want[i]);
+        }
+    }
+    g_assert_cmpint(fake_pager_place(f, 1), ==, RAM_PLACE_SWAP);
+    g_assert_cmpint(fake_pager_place(f, 2), ==, RAM_PLACE_RAM);
+    g_assert_cmpint(fake_pager_history(f, 2, 0), ==, 7);
+    g_assert_cmpint(fake_pager_history(f, 3, 0), ==, 9);
+}
+
+static void test_record(void)
+{
+    FakeWorld world = { 0 };
+    FakeVm *src = fake_vm_new(&world, &config);
+    FakeVm *dst = fake_vm_new(&world, &config);
+    char *dir = fake_dir_new();
+    g_autofree char *a = g_strdup_printf("unix:%s/a", dir);
+    g_autofree char *b = g_strdup_printf("unix:%s/b", dir);
+    g_autoptr(GByteArray) there = g_byte_array_new();
+    g_autoptr(GByteArray) back = g_byte_array_new();
+    Relay *relay;
+
+    fake_vm_boot(src);
+    fill(src);
+    g_assert_true(migration_listen(dst->mig, b, NULL));
+    relay = relay_new(a, b);
+    relay->there.record = g_byte_array_ref(there);
+    relay->back.record = g_byte_array_ref(back);
+    relay_start(relay);
+    g_assert_true(migration_start(src->mig, a, NULL));
+    g_assert_cmpint(fake_vm_wait(src), ==, MIGRATION_COMPLETED);
+    g_assert_cmpint(fake_vm_wait(dst), ==, MIGRATION_COMPLETED);
+    relay_join(relay);
+    relay_free(relay);
+    check_memory(dst);
+    golden_compare("source.hex", there);
+    golden_compare("destination.hex", back);
+    fake_vm_free(src);
+    fake_vm_free(dst);
+    fake_dir_free(dir);
+}
+
+/* The recorded source, without one: all at once, since it asks nothing. */
+static void test_replay(void)
+{
+    g_autoptr(GByteArray) source = golden_read("source.hex");
+    g_autoptr(GByteArray) answers = golden_read("destination.hex");
+    g_autofree uint8_t *got = g_malloc(answers->len);
+    FakeWorld world = { 0 };
+    FakeVm *dst = fake_vm_new(&world, &config);
+    char *dir = fake_dir_new();
+    g_autofree char *uri = g_strdup_printf("unix:%s/b", dir);
+    VmChannel *ch;
+
+    g_assert_true(migration_listen(dst->mig, uri, NULL));
+    ch = vm_channel_connect(uri, -1, NULL);
+    g_assert_cmpint(vm_channel_write_full(ch, source->data, source->len), ==,
+                    0);
+    g_assert_cmpint(vm_channel_read_full(ch, got, answers->len), ==, 0);
+    g_assert_cmpmem(got, answers->len, answers->data, answers->len);
+    g_assert_cmpint(fake_vm_wait(dst), ==, MIGRATION_COMPLETED);
+    g_assert_true(fake_vm_runs(dst));
+    check_memory(dst);
+    g_assert_cmpuint(dst->device[1].reg, ==, 0x1001);
+    vm_channel_free(ch);
+    fake_vm_free(dst);
+    fake_dir_free(dir);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/golden/record", test_record);
+    g_test_add_func("/golden/replay", test_replay);
+    return g_test_run();
+}
