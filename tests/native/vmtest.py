@@ -437,6 +437,10 @@ class Guest:
         self.log.close()
 
 
+# Run states that no test waits in.
+BROKEN = ('internal-error', 'io-error', 'guest-panicked', 'shutdown')
+
+
 # --- a virtual machine --------------------------------------------------------
 
 class Vm:
@@ -459,6 +463,7 @@ class Vm:
         self.stderr_path = os.path.join(self.dir, 'stderr')
         self.rss_lock = threading.Lock()
         self.rss_max = 0
+        self.status_time = 0.0
         self.console = os.path.join(self.dir, 'console')
         guest.add_console(self.console, name)
         self.args = list(prefix) + self.command_line(
@@ -559,6 +564,12 @@ class Vm:
         if self.process.poll() is not None:
             raise Failure('%s exited with %d: %s' % (
                 self.name, self.process.returncode, self.stderr()))
+        now = time.monotonic()
+        if self.qmp is not None and now - self.status_time > 1:
+            self.status_time = now
+            status = self.status()
+            check(status not in BROKEN, '%s is stopped (%s): %s', self.name,
+                  status, self.stderr())
 
     def run(self, command, arguments=None, **kw):
         try:
