@@ -79,7 +79,7 @@ typedef struct VmdFrames {
     /* Slots with memory behind them (charged to the budget). */
     unsigned long *populated;
     /* STANDBY, WRITING: slots that hold a page of the chunk. FILLING: slots
-     * with a read submitted. */
+     * with a critical read planned, or any read submitted. */
     unsigned long *valid;
     uint32_t *next;      /* links of the two free lists */
     uint16_t *transfers; /* transfers that use the frame */

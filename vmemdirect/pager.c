@@ -375,6 +375,8 @@ static bool read_critical(VmdPager *p, ChunkNo c, uint32_t i, int64_t since_ns)
     }
     vm_bit_set(t->todo, i);
     t->since_ns = since_ns;
+    /* From here on: a second fault on the page must not read it again. */
+    vm_bit_set(p->frames.valid, vmd_frame_first(p, f) + i);
     vmd_transfer_start(p, t);
     return true;
 }
@@ -426,7 +428,7 @@ static Served fault_while_filling(VmdPager *p, ChunkNo c, uint32_t i,
 
     vmd_history_accessed(p, vmd_first_page(p, c) + i);
     if (vm_bit_test(p->frames.valid, slot)) {
-        return SERVED; /* its read is in flight and will wake */
+        return SERVED; /* its read is planned or in flight, and will wake */
     }
     if (!vmd_transfer_steal(p, c, i) &&
         !vm_bit_test(p->frames.populated, slot)) {
@@ -803,6 +805,7 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     t->error = result;
     if (t->kind == VMD_CRITICAL) {
         if (t->tries + 1 < VMD_READ_TRIES) {
+            vm_bitmap_set(p->frames.valid, slot, count);
             vmd_transfer_retry(p, t, first, count);
         } else {
             fail_chunk(p, t->chunk, result);

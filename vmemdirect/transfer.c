@@ -277,7 +277,7 @@ static bool submit_run(VmdPager *p, VmdTransfer *t)
     p->in_flight++;
     p->requests[t->kind]++;
     t->in_flight++;
-    if (t->kind == VMD_CRITICAL || t->kind == VMD_FILL) {
+    if (t->kind == VMD_FILL) { /* critical pages have it already */
         vm_bitmap_set(p->frames.valid, vmd_frame_first(p, t->frame) + first,
                       count);
     }

@@ -171,6 +171,20 @@ static void device(void *arg)
     (void)close(fd);
 }
 
+/* Touches what others own, so that faults on one page meet. */
+GUEST_CODE static void bystander(void *arg)
+{
+    uint64_t rng = opt.seed * 13;
+
+    while (!atomic_load(&stop)) {
+        PageNo page = next_random(&rng) % pages;
+        for (int k = 0; k < 8 && page + (PageNo)k < pages; k++) {
+            (void)*(volatile uint8_t *)(ram + (page + (PageNo)k) *
+                                              RAM_PAGE_BYTES);
+        }
+    }
+}
+
 static uint64_t resident_bytes(void)
 {
     FILE *f = fopen("/proc/self/statm", "r");
@@ -220,6 +234,7 @@ static void run(void)
         threads[t] = vm_thread_new("worker", worker, (void *)(uintptr_t)t);
     }
     threads[opt.threads] = vm_thread_new("device", device, NULL);
+    threads[opt.threads + 1] = vm_thread_new("bystander", bystander, NULL);
     while (vm_clock_ns() < end) {
         g_usleep(20000);
         int64_t now = vm_clock_ns();
@@ -233,7 +248,7 @@ static void run(void)
         }
     }
     atomic_store(&stop, true);
-    for (uint64_t t = 0; t <= opt.threads; t++) {
+    for (uint64_t t = 0; t <= opt.threads + 1; t++) {
         vm_thread_join(threads[t]);
     }
     for (PageNo page = 0; page < pages; page++) {

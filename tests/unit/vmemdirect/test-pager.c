@@ -1,0 +1,736 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The chunk protocol: every transition, the races scripted one by one, errors
+ * at each I/O, and seeded random runs with the invariants checked after each
+ * step. The world is fake (fake.h), so that a race is a sequence of calls.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fake.h"
+
+#define ROOMY (FAKE_PAGES * 4)
+
+static void assert_state(Fake *f, ChunkNo c, VmdChunkState want)
+{
+    g_assert_cmpstr(vmd_chunk_state_to_string(fake_state(f, c)), ==,
+                    vmd_chunk_state_to_string(want));
+}
+
+/* Chunk c with pages 1..8 of distinct values. */
+static void fill_chunk(Fake *f, ChunkNo c, uint8_t base)
+{
+    for (uint32_t i = 0; i < FAKE_CHUNK_PAGES; i++) {
+        fake_write(f, c * FAKE_CHUNK_PAGES + i, (uint8_t)(base + i));
+    }
+}
+
+static void assert_chunk(Fake *f, ChunkNo c, uint8_t base)
+{
+    for (uint32_t i = 0; i < FAKE_CHUNK_PAGES; i++) {
+        g_assert_cmpuint(fake_read(f, c * FAKE_CHUNK_PAGES + i), ==,
+                         (uint8_t)(base + i));
+    }
+}
+
+static void test_zero_fault(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    g_assert_cmpuint(fake_read(f, 3), ==, 0);
+    assert_state(f, 0, VMD_RESIDENT);
+    g_assert_cmpuint(f->pager.stats.faults_zero, ==, 1);
+    g_assert_cmpuint(fake_requests(f), ==, 0);
+    fake_free(f);
+}
+
+static void test_zero_pages_are_never_written(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    (void)fake_read(f, 0);
+    fake_standby(f, 0);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 0));
+    assert_state(f, 0, VMD_ZERO);
+    fake_step(f);
+    g_assert_cmpuint(fake_requests(f), ==, 0);
+
+    fake_write(f, 9, 0); /* written, but with zeros */
+    fake_write(f, 10, 7);
+    fake_swap_out(f, 1);
+    assert_state(f, 1, VMD_SWAPPED);
+    g_assert_false(f->file_written[9]);
+    g_assert_true(f->file_written[10]);
+    g_assert_cmpuint(fake_read(f, 9), ==, 0);
+    g_assert_cmpuint(fake_read(f, 10), ==, 7);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_critical_page_comes_first(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 2, 10);
+    fake_swap_out(f, 2);
+    g_assert_null(fake_touch(f, 2 * 8 + 5, false));
+    assert_state(f, 2, VMD_FILLING);
+    VmdIoRequest *first = fake_request(f, 0);
+    g_assert_cmpuint(first->len, ==, RAM_PAGE_BYTES);
+    g_assert_cmpuint(first->offset, ==, (2 * 8 + 5) * RAM_PAGE_BYTES);
+
+    unsigned wakes = f->wakes;
+    fake_complete(f, 0, 0);
+    g_assert_cmpuint(f->wakes, >, wakes);
+    g_assert_nonnull(fake_touch(f, 2 * 8 + 5, false)); /* rest still flies */
+    assert_state(f, 2, VMD_FILLING);
+    fake_complete_all(f);
+    assert_state(f, 2, VMD_RESIDENT);
+    assert_chunk(f, 2, 10);
+    fake_free(f);
+}
+
+static void test_many_faults_one_read(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 2, 10);
+    fake_swap_out(f, 2);
+    for (int k = 0; k < 3; k++) {
+        g_assert_null(fake_touch(f, 2 * 8 + 5, false));
+        g_assert_null(fake_touch(f, 2 * 8 + 6, false));
+    }
+    fake_complete_all(f);
+    assert_chunk(f, 2, 10);
+    g_assert_cmpuint(f->pager.stats.page_in_bytes, ==,
+                     FAKE_CHUNK_PAGES * RAM_PAGE_BYTES);
+    fake_free(f);
+}
+
+static void test_soft_fault_needs_no_io(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_standby(f, 1);
+    assert_chunk(f, 1, 30);
+    assert_state(f, 1, VMD_RESIDENT);
+    g_assert_cmpuint(f->pager.stats.faults_soft, ==, 1);
+    g_assert_cmpuint(fake_requests(f), ==, 0);
+    fake_free(f);
+}
+
+static void test_clean_chunk_is_dropped(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    assert_chunk(f, 1, 30);
+    fake_complete_all(f);
+    uint64_t written = f->pager.stats.page_out_bytes;
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_can_drop(&f->pager, 1));
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    assert_state(f, 1, VMD_SWAPPED);
+    g_assert_cmpuint(f->pager.stats.page_out_bytes, ==, written);
+    assert_chunk(f, 1, 30);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_written_page_is_written_again(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    assert_chunk(f, 1, 30);
+    fake_complete_all(f);
+    fake_write(f, 8 + 3, 99); /* faults on the protection */
+    g_assert_cmpuint(f->pager.stats.faults_write_protect, ==, 1);
+    uint64_t written = f->pager.stats.page_out_bytes;
+    fake_swap_out(f, 1);
+    /* Only what is dirty, give or take a bridged gap. */
+    g_assert_cmpuint(f->pager.stats.page_out_bytes - written, ==,
+                     RAM_PAGE_BYTES);
+    g_assert_cmpuint(fake_read(f, 8 + 3), ==, 99);
+    g_assert_cmpuint(fake_read(f, 8 + 4), ==, 34);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+/* A write between MOVE and WRITEPROTECT makes the page dirty. */
+static void test_change_during_move_in(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    g_assert_null(fake_touch(f, 8, false));
+    f->change_on_in = true;
+    fake_complete(f, 0, 0);
+    f->guest[8 * RAM_PAGE_BYTES] = 30; /* what the guest wrote */
+    g_assert_false(vmd_page_stored(&f->pager, 8));
+    fake_complete_all(f);
+    fake_standby(f, 1);
+    g_assert_false(vmd_chunk_can_drop(&f->pager, 1));
+    fake_free(f);
+}
+
+static void test_touch_while_writing(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_step(f);
+    assert_state(f, 1, VMD_WRITING);
+    g_assert_cmpuint(fake_requests(f), ==, 1);
+    /* The page comes back at once, the write goes on. */
+    uint8_t *at = fake_touch(f, 8 + 2, true);
+    g_assert_nonnull(at);
+    g_assert_cmpuint(at[0], ==, 32);
+    memset(at, 77, RAM_PAGE_BYTES);
+    fake_complete(f, 0, 0);
+    assert_state(f, 1, VMD_RESIDENT);
+    g_assert_false(vmd_page_stored(&f->pager, 8 + 2));
+    g_assert_true(vmd_page_stored(&f->pager, 8 + 3));
+    g_assert_cmpuint(fake_read(f, 8 + 2), ==, 77);
+    fake_swap_out(f, 1);
+    g_assert_cmpuint(fake_read(f, 8 + 2), ==, 77);
+    g_assert_cmpuint(fake_read(f, 8 + 3), ==, 33);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_write_error_loses_nothing(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_step(f);
+    fake_complete(f, 0, -ENOSPC);
+    assert_state(f, 1, VMD_STANDBY);
+    g_assert_cmpint(f->events[VMD_EVENT_WRITE_ERROR], ==, 1);
+    g_assert_cmpuint(f->pager.stats.write_errors, ==, 1);
+    assert_chunk(f, 1, 30);
+
+    fake_swap_out(f, 1); /* there is space again */
+    g_assert_cmpint(f->events[VMD_EVENT_RECOVERED], ==, 1);
+    assert_chunk(f, 1, 30);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_write_error_while_touched(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_step(f);
+    g_assert_nonnull(fake_touch(f, 8, false));
+    fake_complete(f, 0, -EIO);
+    assert_state(f, 1, VMD_RESIDENT);
+    for (uint32_t i = 0; i < 8; i++) {
+        g_assert_false(vmd_page_stored(&f->pager, 8 + i));
+    }
+    assert_chunk(f, 1, 30);
+    fake_free(f);
+}
+
+static void test_read_error_stops_never_lies(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    g_assert_null(fake_touch(f, 8, false));
+    for (unsigned k = 0; k < VMD_READ_TRIES; k++) {
+        /* The critical read is the one of one page at the chunk's start. */
+        for (unsigned i = 0; i < fake_requests(f); i++) {
+            if (fake_request(f, i)->offset == 8 * RAM_PAGE_BYTES &&
+                fake_request(f, i)->len == RAM_PAGE_BYTES) {
+                fake_complete(f, i, -EIO);
+                break;
+            }
+        }
+    }
+    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 1);
+    while (fake_requests(f) > 0) {
+        fake_complete(f, 0, -EIO);
+    }
+    assert_state(f, 1, VMD_FAILED);
+    g_assert_null(fake_touch(f, 8, false)); /* nothing in place of data */
+
+    vmd_pager_retry(&f->pager); /* the device is repaired */
+    assert_chunk(f, 1, 30);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_failed_fill_is_no_harm(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    g_assert_null(fake_touch(f, 8, false));
+    fake_complete(f, 0, 0);
+    while (fake_requests(f) > 0) {
+        fake_complete(f, 0, -EIO);
+    }
+    assert_state(f, 1, VMD_RESIDENT); /* partly present */
+    assert_chunk(f, 1, 30);
+    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_pinned_stays(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    atomic_store(&f->pager.pins[1], 1);
+    g_assert_cmpint(vmd_chunk_move_out(&f->pager, 1), ==, -EBUSY);
+    assert_state(f, 1, VMD_RESIDENT);
+    g_assert_cmpint(atomic_load(&f->pager.leaving[1]), ==, 0);
+    atomic_store(&f->pager.pins[1], 0);
+    fake_standby(f, 1);
+    fake_free(f);
+}
+
+/* The kernel holds a page in the middle: all or nothing. */
+static void test_busy_page_stays(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    f->busy_page = 8 + 4;
+    g_assert_cmpint(vmd_chunk_move_out(&f->pager, 1), ==, -EBUSY);
+    assert_state(f, 1, VMD_RESIDENT);
+    fake_step(f);
+    assert_chunk(f, 1, 30);
+    g_assert_cmpuint(f->pager.stats.faults_soft, ==, 0);
+    fake_free(f);
+}
+
+static int pin_result;
+static unsigned pins_done;
+
+static void pin_done(VmdPinWaiter *w, int result)
+{
+    pin_result = result;
+    pins_done++;
+}
+
+static void test_pin_brings_pages_in(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+    VmdPinWaiter w = { .first = 6, .count = 12, .done = pin_done };
+
+    pins_done = 0;
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    vmd_pager_add_pin_waiter(&f->pager, &w);
+    fake_step(f);
+    g_assert_cmpuint(pins_done, ==, 0);
+    fake_complete_all(f);
+    fake_step(f);
+    g_assert_cmpuint(pins_done, ==, 1);
+    g_assert_cmpint(pin_result, ==, 0);
+    for (PageNo page = 6; page < 18; page++) {
+        g_assert_true(f->guest_present[page]);
+    }
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_budget_is_hard(void)
+{
+    const uint64_t budget = 10 * FAKE_CHUNK_PAGES;
+    Fake *f = fake_new(budget, false);
+
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        fake_write(f, page, (uint8_t)(page + 1));
+        g_assert_cmpint(vmd_free_pages(&f->pager), >=, 0);
+    }
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        g_assert_cmpuint(fake_read(f, page), ==, (uint8_t)(page + 1));
+        g_assert_cmpint(vmd_free_pages(&f->pager), >=, 0);
+    }
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_budget_shrinks_and_grows(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        fake_write(f, page, (uint8_t)(page + 1));
+    }
+    f->pager.cfg.budget_pages = 8 * FAKE_CHUNK_PAGES;
+    for (int k = 0; k < 200 && vmd_free_pages(&f->pager) < 0; k++) {
+        fake_step(f);
+        fake_complete_all(f);
+    }
+    g_assert_cmpint(vmd_free_pages(&f->pager), >=, 0);
+    f->pager.cfg.budget_pages = ROOMY;
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        g_assert_cmpuint(fake_read(f, page), ==, (uint8_t)(page + 1));
+    }
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+/* --- export and import --------------------------------------------------- */
+
+static unsigned exports_done, imports_done;
+
+static void export_done(RamExport *e)
+{
+    exports_done++;
+}
+
+static void import_done(RamImport *im)
+{
+    imports_done++;
+}
+
+static void check_export(Fake *f, ChunkNo c, uint8_t base)
+{
+    g_autofree uint8_t *buf = g_malloc(FAKE_CHUNK_PAGES * RAM_PAGE_BYTES);
+    RamExport e = { .chunk = c, .buf = buf, .done = export_done };
+    VmdChunkState before = fake_state(f, c);
+
+    exports_done = 0;
+    memset(e.want, 0xff, sizeof(e.want));
+    vmd_carry_export(&f->pager, &e);
+    fake_step(f);
+    while (exports_done == 0) {
+        fake_complete(f, fake_requests(f) - 1, 0);
+    }
+    g_assert_cmpint(e.result, ==, 0);
+    for (uint32_t i = 0; i < FAKE_CHUNK_PAGES; i++) {
+        PageNo page = c * FAKE_CHUNK_PAGES + i;
+        const uint8_t *at = vm_bit_test(e.in_buf, i)
+                                ? buf + i * RAM_PAGE_BYTES
+                                : f->guest + page * RAM_PAGE_BYTES;
+        if (base == 0) {
+            g_assert_true(vm_bit_test(e.zero, i));
+        } else {
+            g_assert_false(vm_bit_test(e.zero, i));
+            g_assert_cmpuint(at[0], ==, base + i);
+        }
+    }
+    g_assert_cmpint(e.pinned, ==, atomic_load(&f->pager.pins[c]) > 0);
+    atomic_store(&f->pager.pins[c], 0);
+    g_assert_cmpint(fake_state(f, c), ==, before);
+}
+
+static void test_export_moves_nothing(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    for (ChunkNo c = 1; c < 5; c++) {
+        fill_chunk(f, c, (uint8_t)(c * 20));
+    }
+    fake_standby(f, 2);
+    fake_swap_out(f, 3);
+    fake_standby(f, 4);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 4));
+    fake_step(f);
+    assert_state(f, 4, VMD_WRITING);
+    uint64_t in = f->pager.stats.page_in_bytes;
+    check_export(f, 0, 0);
+    check_export(f, 1, 20);
+    check_export(f, 2, 40);
+    check_export(f, 3, 60);
+    check_export(f, 4, 80);
+    g_assert_cmpuint(f->pager.stats.page_in_bytes, ==, in);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void import(Fake *f, ChunkNo c, RamPlace place, uint8_t base,
+                   unsigned long pages, unsigned long zero)
+{
+    RamImport im = { .chunk = c, .place = place, .pages = { pages },
+                     .zero = { zero }, .done = import_done };
+
+    imports_done = 0;
+    f->lent = 0;
+    vmd_carry_import_begin(&f->pager, &im);
+    g_assert_cmpuint(f->lent, ==, 1);
+    for (uint32_t i = 0; i < FAKE_CHUNK_PAGES; i++) {
+        if (vm_bit_test(im.pages, i)) {
+            uint8_t *at = (uint8_t *)im.buf + i * RAM_PAGE_BYTES;
+            memset(at, base + (int)i, RAM_PAGE_BYTES);
+            f->frame_present[(size_t)(at - f->frames) / RAM_PAGE_BYTES] =
+                true;
+        }
+    }
+    vmd_carry_import_commit(&f->pager, &im);
+    fake_step(f);
+    while (imports_done == 0) {
+        fake_complete(f, 0, 0);
+    }
+    g_assert_cmpint(im.result, ==, 0);
+}
+
+static void test_import_goes_to_its_place(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    import(f, 1, RAM_PLACE_RAM, 20, 0xff, 0);
+    assert_state(f, 1, VMD_RESIDENT);
+    g_assert_cmpuint(fake_requests(f), ==, 0);
+    import(f, 2, RAM_PLACE_SWAP, 40, 0xff, 0);
+    assert_state(f, 2, VMD_SWAPPED);
+    /* Dirty pages, where the chunk lies. */
+    import(f, 1, RAM_PLACE_SWAP, 120, 0x0c, 0x10);
+    assert_state(f, 1, VMD_RESIDENT);
+    import(f, 2, RAM_PLACE_SWAP, 140, 0x0c, 0x10);
+    assert_state(f, 2, VMD_SWAPPED);
+    g_assert_cmpuint(f->pager.stats.page_in_ops, ==, 0);
+    g_assert_cmpuint(f->pager.stats.page_out_ops, ==, 0);
+    for (ChunkNo c = 1; c <= 2; c++) {
+        uint8_t base = (uint8_t)(c * 20);
+        g_assert_cmpuint(fake_read(f, c * 8 + 0), ==, base);
+        g_assert_cmpuint(fake_read(f, c * 8 + 2), ==, base + 102);
+        g_assert_cmpuint(fake_read(f, c * 8 + 3), ==, base + 103);
+        g_assert_cmpuint(fake_read(f, c * 8 + 4), ==, 0);
+        g_assert_cmpuint(fake_read(f, c * 8 + 5), ==, base + 5);
+    }
+    fake_complete_all(f);
+    g_assert_cmpint(vmd_carry_import_zero(&f->pager, 1, NULL), ==, 0);
+    assert_state(f, 1, VMD_ZERO);
+    g_assert_cmpuint(fake_read(f, 8), ==, 0);
+    fake_free(f);
+}
+
+static void test_import_history(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+    uint8_t history[FAKE_CHUNK_PAGES] = { 0, 3, 0x81, 7 };
+    RamImport im = { .chunk = 2, .place = RAM_PLACE_RAM, .pages = { 1 },
+                     .history = history, .done = import_done };
+
+    vmd_carry_import_begin(&f->pager, &im);
+    memset(im.buf, 5, RAM_PAGE_BYTES);
+    f->frame_present[(size_t)((uint8_t *)im.buf - f->frames) /
+                     RAM_PAGE_BYTES] = true;
+    vmd_carry_import_commit(&f->pager, &im);
+    fake_step(f);
+    g_assert_cmpuint(f->pager.chunks[2].key, ==, 0x81);
+    g_assert_cmpmem(f->pager.history + 16, 8, history, 8);
+    fake_free(f);
+}
+
+/* --- history ------------------------------------------------------------- */
+
+/* One whole aging interval. */
+static void age(Fake *f)
+{
+    for (unsigned s = 0; s < VMD_AGING_SLICES; s++) {
+        fake_now += 1000000000 / VMD_AGING_SLICES;
+        fake_step(f);
+    }
+}
+
+static void test_aging_is_exact(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    age(f);
+    g_assert_cmpuint(f->pager.history[8], ==, 0x80);
+    fake_swap_out(f, 1); /* known not to be accessed from here on */
+    age(f);
+    g_assert_cmpuint(f->pager.history[8], ==, 0x40);
+    age(f);
+    g_assert_cmpuint(f->pager.history[8], ==, 0x20);
+    (void)fake_read(f, 8);
+    fake_complete_all(f);
+    g_assert_cmpuint(f->pager.chunks[1].key, ==, 0x90);
+    age(f);
+    g_assert_cmpuint(f->pager.history[8], ==, 0x90);
+    g_assert_cmpuint(f->pager.history[9], <=, 0x10);
+    fake_free(f);
+}
+
+static void test_coldest_goes_first(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+    uint8_t hot[FAKE_CHUNK_PAGES] = { 0xff }, cold[FAKE_CHUNK_PAGES] = { 1 };
+
+    for (ChunkNo c = 0; c < 3; c++) {
+        fill_chunk(f, c, 30);
+    }
+    vmd_history_set(&f->pager, 0, hot);
+    vmd_history_set(&f->pager, 1, cold);
+    vmd_history_set(&f->pager, 2, hot);
+    g_assert_cmpuint(vmd_resident_coldest(&f->pager), ==, 1);
+    fake_free(f);
+}
+
+static void test_soft_tracker_finds_the_hot(void)
+{
+    Fake *f = fake_new(ROOMY, true);
+
+    for (ChunkNo c = 0; c < 20; c++) {
+        fill_chunk(f, c, 30);
+    }
+    for (int k = 0; k < 40; k++) {
+        for (ChunkNo c = 0; c < 4; c++) {
+            (void)fake_read(f, c * 8);
+        }
+        age(f);
+    }
+    for (ChunkNo c = 4; c < 20; c++) {
+        g_assert_cmpuint(f->pager.chunks[c].key, <, 0x10);
+    }
+    for (ChunkNo c = 0; c < 4; c++) {
+        g_assert_cmpuint(f->pager.chunks[c].key, >=, 0x20);
+    }
+    fake_free(f);
+}
+
+/* --- random -------------------------------------------------------------- */
+
+static void random_run(GRand *rng, unsigned steps)
+{
+    Fake *f = fake_new(ROOMY, true);
+    uint8_t shadow[FAKE_PAGES] = { 0 };
+
+    for (unsigned k = 0; k < steps; k++) {
+        PageNo page = (PageNo)g_rand_int_range(rng, 0, FAKE_PAGES);
+        ChunkNo c = (ChunkNo)(page / FAKE_CHUNK_PAGES);
+        switch (g_rand_int_range(rng, 0, 12)) {
+        case 0: {
+            uint8_t *at = fake_touch(f, page, true);
+            if (at) {
+                shadow[page] = (uint8_t)g_rand_int_range(rng, 0, 5);
+                memset(at, shadow[page], RAM_PAGE_BYTES);
+            }
+            break;
+        }
+        case 1: {
+            const uint8_t *at = fake_touch(f, page, false);
+            g_assert_true(!at || (at[0] == shadow[page] &&
+                                  at[RAM_PAGE_BYTES - 1] == shadow[page]));
+            break;
+        }
+        case 2:
+            if (fake_state(f, c) == VMD_RESIDENT) {
+                (void)vmd_chunk_move_out(&f->pager, c);
+            }
+            break;
+        case 3:
+            if (fake_state(f, c) == VMD_STANDBY) {
+                (void)vmd_chunk_write_back(&f->pager, c);
+            }
+            break;
+        case 4:
+            f->pager.cfg.budget_pages =
+                (uint64_t)g_rand_int_range(rng, 8, 40) * FAKE_CHUNK_PAGES;
+            break;
+        case 5:
+            fake_now += g_rand_int_range(rng, 0, 200) * 1000000;
+            break;
+        case 6:
+            f->busy_page = g_rand_boolean(rng) ? page : UINT64_MAX;
+            break;
+        case 7:
+            if (fake_requests(f) > 0) {
+                /* Reads fail seldom: three in a row stop the VM. */
+                unsigned i = (unsigned)g_rand_int_range(
+                    rng, 0, (gint32)fake_requests(f));
+                bool fail = fake_request(f, i)->op != VMD_IO_READ &&
+                            g_rand_int_range(rng, 0, 4) == 0;
+                fake_complete(f, i, fail ? -EIO : 0);
+            }
+            break;
+        default:
+            if (fake_requests(f) > 0) {
+                fake_complete(f, (unsigned)g_rand_int_range(
+                                     rng, 0, (gint32)fake_requests(f)), 0);
+            } else {
+                fake_step(f);
+            }
+            break;
+        }
+        vmd_pager_check(&f->pager);
+    }
+    f->busy_page = UINT64_MAX;
+    f->pager.cfg.budget_pages = ROOMY;
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        g_assert_cmpuint(fake_read(f, page), ==, shadow[page]);
+    }
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_random(void)
+{
+    const char *given = g_getenv("VMD_SEED");
+    guint32 seed = given ? (guint32)g_ascii_strtoull(given, NULL, 10) : 1;
+
+    for (guint32 k = 0; k < 20; k++) {
+        GRand *rng = g_rand_new_with_seed(seed + k);
+        g_test_message("seed %u", seed + k);
+        random_run(rng, 600);
+        g_rand_free(rng);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pager/zero-fault", test_zero_fault);
+    g_test_add_func("/pager/zero-pages-are-never-written",
+                    test_zero_pages_are_never_written);
+    g_test_add_func("/pager/critical-page-comes-first",
+                    test_critical_page_comes_first);
+    g_test_add_func("/pager/many-faults-one-read", test_many_faults_one_read);
+    g_test_add_func("/pager/soft-fault-needs-no-io",
+                    test_soft_fault_needs_no_io);
+    g_test_add_func("/pager/clean-chunk-is-dropped",
+                    test_clean_chunk_is_dropped);
+    g_test_add_func("/pager/written-page-is-written-again",
+                    test_written_page_is_written_again);
+    g_test_add_func("/pager/change-during-move-in",
+                    test_change_during_move_in);
+    g_test_add_func("/pager/touch-while-writing", test_touch_while_writing);
+    g_test_add_func("/pager/write-error-loses-nothing",
+                    test_write_error_loses_nothing);
+    g_test_add_func("/pager/write-error-while-touched",
+                    test_write_error_while_touched);
+    g_test_add_func("/pager/read-error-stops-never-lies",
+                    test_read_error_stops_never_lies);
+    g_test_add_func("/pager/failed-fill-is-no-harm",
+                    test_failed_fill_is_no_harm);
+    g_test_add_func("/pager/pinned-stays", test_pinned_stays);
+    g_test_add_func("/pager/busy-page-stays", test_busy_page_stays);
+    g_test_add_func("/pager/pin-brings-pages-in", test_pin_brings_pages_in);
+    g_test_add_func("/pager/budget-is-hard", test_budget_is_hard);
+    g_test_add_func("/pager/budget-shrinks-and-grows",
+                    test_budget_shrinks_and_grows);
+    g_test_add_func("/carry/export-moves-nothing", test_export_moves_nothing);
+    g_test_add_func("/carry/import-goes-to-its-place",
+                    test_import_goes_to_its_place);
+    g_test_add_func("/carry/import-history", test_import_history);
+    g_test_add_func("/history/aging-is-exact", test_aging_is_exact);
+    g_test_add_func("/history/coldest-goes-first", test_coldest_goes_first);
+    g_test_add_func("/history/soft-tracker-finds-the-hot",
+                    test_soft_tracker_finds_the_hot);
+    g_test_add_func("/pager/random", test_random);
+    return g_test_run();
+}
