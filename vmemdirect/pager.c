@@ -189,7 +189,7 @@ void vmd_pager_fatal(VmdPager *p, int error)
 {
     if (!p->fatal) {
         p->fatal = true;
-        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_FATAL, error,
+        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_FATAL, -error,
                              /* stop= */ true);
     }
 }
@@ -737,7 +737,7 @@ static void note_write_error(VmdPager *p, int result)
     p->write_retry_ns = p->cfg.now_ns() + VMD_RETRY_NS;
     if (first) {
         p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_WRITE_ERROR,
-                             result, p->cfg.stop_on_write_error);
+                             -result, p->cfg.stop_on_write_error);
     }
 }
 
@@ -781,7 +781,7 @@ static void latency(VmdPager *p, int64_t since_ns)
 static void fail_chunk(VmdPager *p, ChunkNo c, int error)
 {
     p->chunks[c].failed = true; /* leaves FILLING as FAILED */
-    p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_READ_ERROR, error,
+    p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_READ_ERROR, -error,
                          /* stop= */ true);
 }
 

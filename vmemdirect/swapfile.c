@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <stdlib.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/file.h>
@@ -89,19 +88,16 @@ static bool lock(SwapFile *sf, GError **errp)
 /* O_DIRECT must be taken and really work, with page alignment. */
 static bool check_direct(SwapFile *sf, GError **errp)
 {
-    void *buf = NULL;
+    _Alignas(4096) uint8_t buf[4096];
     int flags = fcntl(sf->fd, F_GETFL);
     int error = 0;
 
     if (flags < 0 ||
         fcntl(sf->fd, F_SETFL, (flags & ~O_NONBLOCK) | O_DIRECT) < 0) {
         error = errno;
-    } else if (posix_memalign(&buf, 4096, 4096) != 0) {
-        error = ENOMEM;
-    } else if (pread(sf->fd, buf, 4096, 0) < 0) {
+    } else if (pread(sf->fd, buf, sizeof(buf), 0) < 0) {
         error = errno;
     }
-    free(buf);
     if (error == EINVAL) {
         return vm_error_set(errp, 0,
                             "vmemdirect: swap file '%s': its file system has "

@@ -49,7 +49,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
 bool vmd_config_set(VmdConfig *cfg, const char *key, const char *value,
                     GError **errp);
 
-/* Told by the engine's thread; may not block nor touch guest RAM. */
+/* Told by the engine's thread; may not block nor touch guest RAM. error: a
+ * positive errno, 0 for RECOVERED. stop: the VM must not go on. */
 typedef enum VmdEventKind {
     VMD_EVENT_WRITE_ERROR, /* page-out failed; data is safe in RAM; retried */
     VMD_EVENT_READ_ERROR,  /* a chunk is unreadable: the VM must stop */
