@@ -109,7 +109,7 @@ static void say_and_linger(MigStream *s, MigRecordType type,
     mig_stream_drain(s);
 }
 
-/* -- handshake ---------------------------------------------------------------- */
+/* -- handshake ---------------------------------------------------------- */
 
 /* NULL: a HELLO was read. Else what was there instead. */
 static const char *read_hello(MigStream *s, MigHello *ret)
@@ -220,7 +220,7 @@ static bool answer_hello(Destination *d, const MigHello *hello,
     return reply(d, MIG_REC_WELCOME, &welcome, sizeof(welcome), errp);
 }
 
-/* -- records --------------------------------------------------------------------- */
+/* -- records ------------------------------------------------------------ */
 
 static bool on_plan(Destination *d, const MigWireRecord *rec, GError **errp)
 {
@@ -423,7 +423,7 @@ static bool receive_record(Destination *d, GError **errp)
     return true;
 }
 
-/* -- the job ------------------------------------------------------------------------ */
+/* -- the job ------------------------------------------------------------ */
 
 static bool receive_all(Destination *d, GError **errp)
 {

@@ -37,7 +37,7 @@ static void device_unlock(const MigrationDevice *d) VM_NO_ANALYSIS
     }
 }
 
-/* -- source ---------------------------------------------------------------- */
+/* -- source ------------------------------------------------------------- */
 
 static bool save_device(const MigrationDevice *d, GByteArray *out,
                         GError **errp)
@@ -92,7 +92,7 @@ bool mig_devices_send(const MigrationVm *vm, MigStream *s,
     return true;
 }
 
-/* -- destination ------------------------------------------------------------ */
+/* -- destination -------------------------------------------------------- */
 
 typedef struct StoredDevice {
     char name[VMSTATE_NAME_MAX + 1];

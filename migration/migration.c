@@ -56,7 +56,7 @@ const char *migration_status_to_string(MigrationStatus status)
     return names[status];
 }
 
-/* -- events -------------------------------------------------------------- */
+/* -- events ------------------------------------------------------------- */
 
 typedef struct EventSource {
     GSource source;
@@ -146,7 +146,7 @@ void mig_finish(Migration *m, MigrationStatus status, const char *error)
     vm_mutex_unlock(&m->lock);
 }
 
-/* -- what the job's threads ask ------------------------------------------- */
+/* -- what the job's threads ask ----------------------------------------- */
 
 bool mig_is_cancelled(Migration *m)
 {
@@ -219,7 +219,7 @@ void mig_pace(Migration *m, uint64_t bytes)
     vm_mutex_unlock(&m->lock);
 }
 
-/* -- control -------------------------------------------------------------- */
+/* -- control ------------------------------------------------------------ */
 
 Migration *migration_new(const MigrationVm *vm)
 {

@@ -197,7 +197,7 @@ static bool read_control(MigRamReceiver *r, void *buf, size_t len,
     return err == 0 || mig_stream_receive_error(err, errp);
 }
 
-/* -- PLAN ------------------------------------------------------------------- */
+/* -- PLAN --------------------------------------------------------------- */
 
 bool mig_ram_receive_plan(MigRamReceiver *r, const MigWireRecord *rec,
                           GError **errp)
@@ -224,7 +224,7 @@ bool mig_ram_receive_plan(MigRamReceiver *r, const MigWireRecord *rec,
     return true;
 }
 
-/* -- slots ------------------------------------------------------------------ */
+/* -- slots -------------------------------------------------------------- */
 
 static ImportSlot *find_slot_locked(MigRamReceiver *r, ChunkNo chunk)
 {
@@ -263,7 +263,7 @@ static void commit_slot(MigRamReceiver *r, ImportSlot *slot)
     r->p->ops->import_commit(r->p->opaque, &slot->im);
 }
 
-/* -- CHUNK ------------------------------------------------------------------ */
+/* -- CHUNK -------------------------------------------------------------- */
 
 typedef struct ChunkHead {
     MigWireChunk w;
@@ -436,7 +436,7 @@ bool mig_ram_receive_chunk(MigRamReceiver *r, const MigWireRecord *rec,
     return ok;
 }
 
-/* -- ZERO_RANGE --------------------------------------------------------------- */
+/* -- ZERO_RANGE --------------------------------------------------------- */
 
 static bool check_range(const MigRamReceiver *r, const MigWireRecord *rec,
                         const MigWireZeroRange *w, GError **errp)

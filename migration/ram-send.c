@@ -66,7 +66,7 @@ struct MigRamSender {
     VmCond cond;
 };
 
-/* -- set-up --------------------------------------------------------------- */
+/* -- set-up ------------------------------------------------------------- */
 
 static bool map_buffers(MigRamSender *s, GError **errp)
 {
@@ -147,7 +147,7 @@ static uint32_t pages_of(const MigRamSender *s, ChunkNo chunk)
                          s->total_pages - (uint64_t)chunk * s->chunk_pages);
 }
 
-/* -- one chunk ------------------------------------------------------------- */
+/* -- one chunk ---------------------------------------------------------- */
 
 /* The guest may be writing: the answer is about some moment, and a write
  * after it is in the dirty log. Hence no sanitizer either. */
@@ -285,7 +285,7 @@ static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
     return true;
 }
 
-/* -- the window ------------------------------------------------------------ */
+/* -- the window --------------------------------------------------------- */
 
 static bool start_export(MigRamSender *s, ChunkNo chunk,
                          const unsigned long *want, GError **errp)
@@ -372,7 +372,7 @@ static bool flush_window(MigRamSender *s, GError **errp)
     return true;
 }
 
-/* -- the first pass -------------------------------------------------------- */
+/* -- the first pass ----------------------------------------------------- */
 
 static bool send_zero_range(MigRamSender *s, ChunkNo first, uint32_t count,
                             bool with_history, GError **errp)
@@ -483,7 +483,7 @@ bool mig_ram_send_all(MigRamSender *s, GError **errp)
     return ok;
 }
 
-/* -- dirty passes ---------------------------------------------------------- */
+/* -- dirty passes ------------------------------------------------------- */
 
 /* Takes the chunk's dirty bits: (2). */
 static void take_dirty(MigRamSender *s, unsigned long *dirty, ChunkNo chunk,

@@ -92,7 +92,7 @@ typedef struct Source {
     uint64_t devices;
 } Source;
 
-/* -- handshake -------------------------------------------------------------- */
+/* -- handshake ---------------------------------------------------------- */
 
 static bool open_stream(Source *src, GError **errp)
 {
@@ -188,7 +188,7 @@ static bool shake_hands(Source *src, GError **errp)
     return true;
 }
 
-/* -- set-up ------------------------------------------------------------------ */
+/* -- set-up ------------------------------------------------------------- */
 
 static bool start_tracking(Source *src, GError **errp)
 {
@@ -239,7 +239,7 @@ static bool set_up(Source *src, GError **errp)
     return start_tracking(src, errp);
 }
 
-/* -- passes ------------------------------------------------------------------ */
+/* -- passes ------------------------------------------------------------- */
 
 static void begin_pass(Source *src)
 {
@@ -340,7 +340,7 @@ static bool precopy(Source *src, GError **errp)
     }
 }
 
-/* -- switch-over --------------------------------------------------------------- */
+/* -- switch-over -------------------------------------------------------- */
 
 static int64_t us_since(int64_t start_ns)
 {
@@ -490,7 +490,7 @@ static bool switch_over(Source *src, GError **errp)
     return true;
 }
 
-/* -- the ends -------------------------------------------------------------------- */
+/* -- the ends ----------------------------------------------------------- */
 
 /* (3). Returns false if the images are lost to this side. */
 static bool take_images_back(Source *src, GError **error)

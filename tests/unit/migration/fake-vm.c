@@ -23,7 +23,7 @@
 
 #define WAIT_NS (60 * VM_NS_PER_SEC)
 
-/* -- the fake pager --------------------------------------------------------- */
+/* -- the fake pager ----------------------------------------------------- */
 
 typedef struct Job {
     RamExport *e; /* one of the two */
@@ -352,7 +352,7 @@ void fake_pager_fail_export(FakeVm *f, int n)
     f->pager->fail_export = n;
 }
 
-/* -- the VM ------------------------------------------------------------------- */
+/* -- the VM ------------------------------------------------------------- */
 
 static const VMStateField device_fields[] = {
     VMSTATE_U32(reg, FakeDevice),
@@ -707,7 +707,7 @@ bool fake_vm_equal(FakeVm *a, FakeVm *b)
     return true;
 }
 
-/* -- waiting -------------------------------------------------------------------- */
+/* -- waiting ------------------------------------------------------------ */
 
 MigrationStatus fake_vm_status(FakeVm *f)
 {

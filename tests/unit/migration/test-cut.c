@@ -94,7 +94,7 @@ static void check_after(Run *run)
     }
 }
 
-/* -- where the records are ----------------------------------------------------- */
+/* -- where the records are ---------------------------------------------- */
 
 typedef struct Record {
     size_t at;
@@ -148,7 +148,7 @@ static void map_done(Map *map)
     g_array_unref(map->back_records);
 }
 
-/* -- cuts ------------------------------------------------------------------------- */
+/* -- cuts --------------------------------------------------------------- */
 
 /* Ends of all cuts: who runs. */
 static unsigned ended_source, ended_destination, ended_neither;
@@ -239,7 +239,7 @@ static void test_cuts(const void *data)
     g_assert_cmpuint(ended_neither, >, 0);
 }
 
-/* -- flips ------------------------------------------------------------------------ */
+/* -- flips -------------------------------------------------------------- */
 
 /* A flip in a page cannot be seen by this version of the format. */
 static bool is_payload(const Map *map, uint64_t at)
@@ -314,7 +314,7 @@ static void test_flips(void)
     map_done(&map);
 }
 
-/* -- what comes before a HELLO ---------------------------------------------------- */
+/* -- what comes before a HELLO ------------------------------------------ */
 
 static void test_garbage_first(void)
 {

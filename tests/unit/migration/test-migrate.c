@@ -264,7 +264,7 @@ static void test_one_job(void)
     pair_free(p);
 }
 
-/* -- failures ------------------------------------------------------------------- */
+/* -- failures ----------------------------------------------------------- */
 
 static void test_stop_fails(void)
 {
@@ -344,7 +344,7 @@ static void test_export_fails(const void *data)
     pair_free(p);
 }
 
-/* -- cancel ----------------------------------------------------------------------- */
+/* -- cancel ------------------------------------------------------------- */
 
 /* At any moment: while connecting, in a pass, in the switch-over. */
 static void test_cancel(void)
