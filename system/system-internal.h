@@ -117,6 +117,9 @@ Chardev *vm_find_chardev(Vm *vm, const char *id);
 /* The serial ports of the command line, in order; NULL: absent. */
 bool vm_serials(Vm *vm, Chardev *ret[VM_SERIALS_MAX], GError **errp);
 extern const MachineBackends vm_machine_backends;
+/* Puts "-option: " before the message, if nothing like it is there. Returns
+ * false. */
+bool vm_prefix_option(GError **errp, const char *opt);
 
 /* vm-devices.c: -device */
 bool vm_devices_start(Vm *vm, GError **errp);

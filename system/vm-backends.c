@@ -39,9 +39,16 @@ static bool add_chardev(Vm *vm, Chardev *take_chr, const char *opt,
     return true;
 }
 
-static bool prefix_option(GError **errp, const char *opt)
+bool vm_prefix_option(GError **errp, const char *opt)
 {
-    if (errp && *errp && !g_str_has_prefix((*errp)->message, "-")) {
+    g_autofree char *name = g_strdup_printf("%s:", opt + 1);
+
+    if (!errp || !*errp || g_str_has_prefix((*errp)->message, "-")) {
+        return false;
+    }
+    if (g_str_has_prefix((*errp)->message, name)) {
+        g_prefix_error(errp, "-"); /* "vmemdirect: ..." has it but that */
+    } else {
         g_prefix_error(errp, "%s: ", opt);
     }
     return false;
@@ -55,7 +62,7 @@ static bool short_chardev(Vm *vm, const char *opt, const char *text,
     Chardev *chr = NULL;
 
     if (!path) {
-        return prefix_option(errp, opt);
+        return vm_prefix_option(errp, opt);
     }
     if (g_str_has_prefix(path, "chardev:")) {
         *ret_chr = vm_find_chardev(vm, path + strlen("chardev:"));
@@ -64,7 +71,7 @@ static bool short_chardev(Vm *vm, const char *opt, const char *text,
                             path + strlen("chardev:"));
     }
     if (!chardev_new_from_short(path, id, &chr, errp)) {
-        return prefix_option(errp, opt);
+        return vm_prefix_option(errp, opt);
     }
     if (chr && !add_chardev(vm, chr, opt, errp)) {
         return false;
@@ -81,7 +88,7 @@ bool vm_chardevs_start(Vm *vm, GError **errp)
         Chardev *chr = text ? chardev_new_from_option(text, errp) : NULL;
 
         if (!chr) {
-            return prefix_option(errp, "-chardev");
+            return vm_prefix_option(errp, "-chardev");
         }
         if (!add_chardev(vm, chr, "-chardev", errp)) {
             return false;
@@ -163,7 +170,7 @@ bool vm_monitors_start(Vm *vm, GError **errp)
                  ? monitor_server_add_qmp(vm->monitor, chr, m->pretty, errp)
                  : monitor_server_add_hmp(vm->monitor, chr, errp);
         if (!ok) {
-            return prefix_option(errp, "-mon");
+            return vm_prefix_option(errp, "-mon");
         }
     }
     return true;
@@ -189,7 +196,7 @@ static bool add_block(Vm *vm, VmKeyval *kv, const char *opt, GError **errp)
                                       : block_backend_new(kv, errp);
 
     if (!blk || !vm_keyval_check_all_used(kv, errp)) {
-        return prefix_option(errp, opt);
+        return vm_prefix_option(errp, opt);
     }
     if (find_block(vm, block_backend_id(blk))) {
         return vm_error_set(errp, 0, "%s: duplicate id '%s'", opt,
@@ -324,7 +331,7 @@ bool vm_nets_start(Vm *vm, GError **errp)
         g_autoptr(NetBackend) net = net_backend_new(kv, errp);
 
         if (!net || !vm_keyval_check_all_used(kv, errp)) {
-            return prefix_option(errp, "-netdev");
+            return vm_prefix_option(errp, "-netdev");
         }
         if (find_net(vm, net_backend_id(net))) {
             return vm_error_set(errp, 0, "-netdev: duplicate id '%s'",

@@ -41,10 +41,7 @@ static bool device_add(Vm *vm, VmKeyval *kv, GError **errp)
     }
     if (!type->create(&vm->machine, id, kv, errp) ||
         !vm_keyval_check_all_used(kv, errp)) {
-        if (errp && *errp && !g_str_has_prefix((*errp)->message, "-device")) {
-            g_prefix_error(errp, "-device %s: ", driver);
-        }
-        return false;
+        return vm_prefix_option(errp, "-device");
     }
     return true;
 }

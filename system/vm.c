@@ -46,14 +46,6 @@ static void config_key(const char *key, const char *value, void *opaque)
     w->ok = w->ok && vmd_config_set(w->config, key, value, w->errp);
 }
 
-static bool engine_prefix(GError **errp)
-{
-    if (errp && *errp && !g_str_has_prefix((*errp)->message, "-vmemdirect")) {
-        g_prefix_error(errp, "-vmemdirect: ");
-    }
-    return false;
-}
-
 static bool engine_start(Vm *vm, GError **errp)
 {
     g_autoptr(VmdConfig) config = vmd_config_new();
@@ -66,13 +58,13 @@ static bool engine_start(Vm *vm, GError **errp)
     }
     vm_keyval_foreach(vm->options->vmemdirect, config_key, &walk);
     if (!walk.ok) {
-        return engine_prefix(errp);
+        return vm_prefix_option(errp, "-vmemdirect");
     }
     vm->engine = vmd_engine_new(config, ram_block_hva(vm->ram),
                                 ram_block_bytes(vm->ram), &vm_engine_events,
                                 vm, errp);
     if (!vm->engine) {
-        return engine_prefix(errp);
+        return vm_prefix_option(errp, "-vmemdirect");
     }
     ram_block_set_pager(vm->ram, &vmd_pager_ops, vm->engine);
     vm->placement = vmd_engine_placement(vm->engine);
@@ -347,7 +339,8 @@ static bool launch_incoming(Vm *vm, GError **errp)
         return false;
     }
     return strcmp(uri, "defer") == 0 ||
-           migration_listen(vm->migration, uri, errp);
+           migration_listen(vm->migration, uri, errp) ||
+           vm_prefix_option(errp, "-incoming");
 }
 
 bool vm_launch(Vm *vm, GError **errp)

@@ -27,7 +27,7 @@ typedef struct Fixture {
     Client a, b;
 } Fixture;
 
-/* --- Commands of the test -------------------------------------------------- */
+/* --- Commands of the test --- */
 
 static MonitorServer *server_of_events;
 
@@ -89,7 +89,7 @@ static const QmpCommand commands[] = {
 };
 static const QmpEventInfo events[] = { { "STOP", NULL, "" }, { NULL } };
 
-/* --- Fixture --------------------------------------------------------------- */
+/* --- Fixture --- */
 
 static Client client_new(const char *id)
 {
@@ -191,7 +191,7 @@ static void negotiate(Client *c)
         g_assert_true(g_str_has_suffix(answer_, "}\r\n"));                  \
     } while (0)
 
-/* --- Tests ----------------------------------------------------------------- */
+/* --- Tests --- */
 
 static void test_negotiation(Fixture *f, gconstpointer unused)
 {
