@@ -183,7 +183,7 @@ static void job_submit(BlockJob *job)
                                         job->req->offset, job->req->len);
                 break;
             }
-            /* fall through */
+            G_GNUC_FALLTHROUGH;
         case BLOCK_READ:
         case BLOCK_WRITE:
             prepare_transfer(job, sqe);

@@ -108,6 +108,14 @@ void net_backend_can_send(NetBackend *net)
 
 void net_backend_set_running(NetBackend *net, bool running)
 {
-    net->paused = !running;
-    net->ops->ready(net, running && net->card);
+    if (!net->context) {
+        return; /* no card */
+    }
+    /* Elsewhere than on the I/O thread it would race with packets; the card
+     * says the same there. */
+    if (g_main_context_acquire(net->context)) {
+        net->paused = !running;
+        net->ops->ready(net, running && net->card);
+        g_main_context_release(net->context);
+    }
 }

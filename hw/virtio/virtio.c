@@ -377,7 +377,7 @@ void virtio_pci_resume(Device *dev)
 
 /* With the lock held, as DeviceOps.reset is called; it is let go while
  * requests of a machine that was not quiesced first come back. */
-void virtio_pci_reset(Device *dev)
+VM_NO_ANALYSIS void virtio_pci_reset(Device *dev)
 {
     VirtioPci *v = (VirtioPci *)dev;
 

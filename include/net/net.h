@@ -41,7 +41,8 @@ void net_backend_detach(NetBackend *net);
 void net_backend_send(NetBackend *net, const struct iovec *iov, int iovcnt);
 /* The card has receive buffers again. */
 void net_backend_can_send(NetBackend *net);
-/* While the VM is paused no packet may reach the card. */
+/* While the VM is paused no packet may reach the card. The card calls this on
+ * the I/O thread; from another thread it does nothing while that one runs. */
 void net_backend_set_running(NetBackend *net, bool running);
 
 #endif
