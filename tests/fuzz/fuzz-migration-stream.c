@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Promise: no stream makes the destination touch memory that is not the
+ * guest's, hang, or run the VM without a whole hand-over.
+ *
+ * How: the input is sent to a listening destination behind a valid HELLO
+ * (or, if it begins with an odd byte, without one), and the connection is
+ * closed. Heads are mended: 16 bytes with the type of the first, so that
+ * the fuzzer need not find the magic.
+ */
+#include "../unit/migration/fake-vm.h"
+
+#include <string.h>
+
+#include "../../migration/hello.h"
+#include "../../migration/wire.h"
+#include "util/channel.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const FakeVmConfig config = { 14, 4, 8, NULL, 1 };
+
+static void put(VmChannel *ch, const void *bytes, size_t len)
+{
+    (void)vm_channel_write_full(ch, bytes, len); /* it may have hung up */
+}
+
+static void put_hello(VmChannel *ch, FakeVm *vm)
+{
+    MigHello hello;
+    g_autoptr(GByteArray) body = NULL;
+    MigWireRecord rec = { MIG_WIRE_MAGIC, MIG_REC_HELLO, 0, 0 };
+
+    mig_hello_of_vm(&vm->vm, &hello);
+    body = mig_hello_encode(&hello);
+    rec.length = body->len;
+    put(ch, &rec, sizeof(rec));
+    put(ch, body->data, body->len);
+}
+
+/* Input: type, flags, length (2 bytes), body; again and again. */
+static void put_records(VmChannel *ch, const uint8_t *data, size_t size)
+{
+    while (size >= 4) {
+        uint64_t length = data[2] | (uint64_t)data[3] << 8;
+        MigWireRecord rec = { MIG_WIRE_MAGIC, data[0], data[1], length };
+        size_t body = MIN(length, size - 4);
+
+        put(ch, &rec, sizeof(rec));
+        put(ch, data + 4, body);
+        data += 4 + body;
+        size -= 4 + body;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    FakeWorld world = { 0 };
+    FakeVm *vm = fake_vm_new(&world, &config);
+    char *dir = fake_dir_new();
+    g_autofree char *uri = g_strdup_printf("unix:%s/m", dir);
+    VmChannel *ch;
+    bool hello = size == 0 || !(data[0] & 1);
+
+    g_assert_true(migration_listen(vm->mig, uri, NULL));
+    ch = vm_channel_connect(uri, -1, NULL);
+    g_assert_nonnull(ch);
+    if (hello) {
+        put_hello(ch, vm);
+        if (size) {
+            put_records(ch, data + 1, size - 1);
+        }
+    } else {
+        put(ch, data + 1, size - 1);
+    }
+    vm_channel_shutdown(ch);
+    if (hello) {
+        g_assert_cmpint(fake_vm_wait(vm), !=, MIGRATION_COMPLETED);
+    }
+    g_assert_false(fake_vm_runs(vm));
+    vm_channel_free(ch);
+    fake_vm_free(vm);
+    g_assert_false(world.violated);
+    fake_dir_free(dir);
+    return 0;
+}
