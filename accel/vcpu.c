@@ -31,8 +31,10 @@
  *   (4) The guest's clock runs only while stop is false.
  *
  * A thread asleep in a fault on guest memory inside KVM_RUN leaves it by the
- * signal where the kernel allows that (since 6.2), else when the page is
- * there. A handler of an exit is never interrupted.
+ * signal where the kernel allows that: since 6.2, and not while KVM emulates
+ * the access. Else it leaves when the page is there, so whoever resolves
+ * faults must be alive during a pause. A handler of an exit is never
+ * interrupted.
  *
  * Threads: see vcpu.h. Locks: vcpus->lock, rank VM_RANK_VCPU, held across
  * nothing but the flags.

@@ -30,7 +30,8 @@ typedef struct KvmVm KvmVm;
  * The message says what is missing (no node, no rights, capability).
  */
 KvmVm *kvm_vm_new(GError **errp);
-/* All vCPUs must be gone. */
+/* All vCPUs must be gone; the RAM blocks and the pager must still be there
+ * (KVM may have faults of its own under way). */
 void kvm_vm_free(KvmVm *kvm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvmVm, kvm_vm_free)
 /* Is /dev/kvm usable? Fills errp with the reason if not. */

@@ -33,7 +33,8 @@ typedef struct VcpuCallbacks {
 Vcpus *vcpus_new(KvmVm *kvm, AddressSpace *memory, AddressSpace *ports,
                  unsigned count, const char *model, const VcpuCallbacks *cb,
                  void *opaque, GError **errp);
-void vcpus_free(Vcpus *vcpus); /* stops and joins */
+/* Stops and joins, as vcpus_pause() does: before the pager goes away. */
+void vcpus_free(Vcpus *vcpus);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vcpus, vcpus_free)
 
 /*
@@ -62,8 +63,9 @@ bool vcpus_reset(Vcpus *vcpus, const VcpuBootState *boot, GError **errp);
  * Returns when every vCPU has left the guest and the I/O of its last exit is
  * complete. Idempotent. Stops the guest's clock. A vCPU that sleeps in a page
  * fault is interrupted (it faults again when it goes on) where the kernel can
- * do that (6.2); else this waits until the fault is resolved. So the caller
- * may hold no lock that a page fault or an exit handler needs.
+ * do that (since 6.2, not for emulated accesses); else this waits until the
+ * fault is resolved. So the pager must be alive, and the caller may hold no
+ * lock that a page fault or an exit handler needs.
  */
 void vcpus_pause(Vcpus *vcpus);
 void vcpus_resume(Vcpus *vcpus);

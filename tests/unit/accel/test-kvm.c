@@ -11,14 +11,17 @@
  *
  * Skipped, with the reason, where /dev/kvm cannot be used.
  */
+#include <errno.h>
 #include <glib.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "accel/vcpu.h"
 #include "kvm-internal.h"
 #include "memory/dma.h"
+#include "memory/fault-service.h"
 #include "util/bits.h"
 #include "util/clock.h"
 #include "util/thread.h"
@@ -150,8 +153,24 @@ __asm__(
     "    jmp 1b\n"
     "guest_dirty_end:\n"
 
+    /* The same once more, in 64-bit mode and without ports: for ring 3. */
+    ".globl guest_dirty64, guest_dirty64_end\n"
+    ".code64\n"
+    "guest_dirty64:\n"
+    "    movl $0xd0001000, %esi\n"
+    "1:  movl $0x100000, %edi\n"
+    "    movl $32, %ecx\n"
+    "2:  incl (%rdi)\n"
+    "    addl $0x2000, %edi\n"
+    "    decl %ecx\n"
+    "    jnz 2b\n"
+    "    movl %eax, (%rsi)\n"
+    "    jmp 1b\n"
+    "guest_dirty64_end:\n"
+
     /* No IDT, and then an exception. */
     ".globl guest_crash, guest_crash_end\n"
+    ".code32\n"
     "guest_crash:\n"
     "    ud2\n"
     "guest_crash_end:\n"
@@ -166,6 +185,7 @@ GUEST(guest_io);
 GUEST(guest_smp);
 GUEST(guest_ap);
 GUEST(guest_dirty);
+GUEST(guest_dirty64);
 GUEST(guest_crash);
 #define LOAD(vm, gpa, name) \
     vm_write((vm), (gpa), name, (size_t)(name##_end - name))
@@ -190,7 +210,7 @@ typedef struct Vm {
     RamBlock *ram;
     Vcpus *vcpus;
     Devices *devices;
-    IoRegion sequence_port, done_port, error_port, mmio;
+    IoRegion sequence_port, done_port, error_port, mmio, done_mmio;
 } Vm;
 
 static uint64_t sequence_read(void *opaque, uint64_t offset, unsigned size)
@@ -297,6 +317,7 @@ static Vm *vm_new(Devices *devices, unsigned cpus, const char *model)
     vm->done_port = (IoRegion){ "done", &done_ops, devices, 4, NULL };
     vm->error_port = (IoRegion){ "error", &error_ops, devices, 4, NULL };
     vm->mmio = (IoRegion){ "mmio", &mmio_ops, devices, 16, NULL };
+    vm->done_mmio = (IoRegion){ "done", &done_ops, devices, 4, NULL };
     /* Two mappings, so that there are two slots of one block. */
     g_assert_cmpint(address_space_map_ram(vm->memory, 0, vm->ram, 0, 1 << 20),
                     ==, 0);
@@ -305,6 +326,9 @@ static Vm *vm_new(Devices *devices, unsigned cpus, const char *model)
                     ==, 0);
     g_assert_cmpint(
         address_space_map_io(vm->memory, MMIO_GPA, &vm->mmio), ==, 0);
+    g_assert_cmpint(address_space_map_io(vm->memory, MMIO_GPA + 0x1000,
+                                         &vm->done_mmio),
+                    ==, 0);
     g_assert_cmpint(address_space_map_io(vm->ports, SEQUENCE_PORT,
                                          &vm->sequence_port),
                     ==, 0);
@@ -356,7 +380,7 @@ static void vm_boot(Vm *vm)
     g_assert_no_error(error);
 }
 
-/* 64-bit mode with the first 4 GiB mapped to themselves by 1 GiB steps of
+/* 64-bit mode with the first 4 GiB mapped to themselves, for ring 3 too, by
  * 2 MiB pages. */
 static void vm_boot64(Vm *vm)
 {
@@ -366,14 +390,14 @@ static void vm_boot64(Vm *vm)
                                  .code_selector = 0x10,
                                  .data_selector = 0x18 };
     GError *error = NULL;
-    uint64_t entry = (TABLES_GPA + 0x1000) | 3;
+    uint64_t entry = (TABLES_GPA + 0x1000) | 7;
 
     vm_write(vm, TABLES_GPA, &entry, sizeof(entry));
     for (uint64_t g = 0; g < 4; g++) {
-        entry = (TABLES_GPA + 0x2000 + g * 0x1000) | 3;
+        entry = (TABLES_GPA + 0x2000 + g * 0x1000) | 7;
         vm_write(vm, TABLES_GPA + 0x1000 + g * 8, &entry, sizeof(entry));
         for (uint64_t m = 0; m < 512; m++) {
-            entry = (g << 30 | m << 21) | 0x83;
+            entry = (g << 30 | m << 21) | 0x87;
             vm_write(vm, TABLES_GPA + 0x2000 + g * 0x1000 + m * 8, &entry,
                      sizeof(entry));
         }
@@ -723,6 +747,117 @@ static void test_dirty_log(void)
     vm_free(vm);
 }
 
+/* Resolves each fault with a zero page, after a while. */
+#define FAULT_DELAY_US 20000
+
+typedef struct ZeroPager {
+    VmFaultService *faults;
+    _Atomic bool stop;
+    _Atomic uint32_t seen;
+} ZeroPager;
+
+static void zero_pager(void *arg)
+{
+    ZeroPager *p = arg;
+    struct pollfd fd = { .fd = vm_fault_service_fd(p->faults),
+                         .events = POLLIN };
+
+    while (!p->stop) {
+        VmFaultEvent e;
+
+        if (poll(&fd, 1, /* timeout_ms= */ 10) > 0 &&
+            vm_fault_service_read(p->faults, &e, 1) == 1) {
+            size_t done;
+
+            p->seen++;
+            g_usleep(FAULT_DELAY_US);
+            (void)vm_fault_zero(p->faults, (void *)(uintptr_t)e.address,
+                                RAM_PAGE_BYTES, /* wake= */ true, &done);
+        }
+    }
+}
+
+/* Moves CPU 0 from the boot state to ring 3. */
+static void enter_ring_3(Vm *vm)
+{
+    VcpuState *s = vcpus_state(vm->vcpus, 0);
+
+    g_assert_cmpint(vcpu_vmstate.pre_save(s), ==, 0);
+    s->sregs.cs.dpl = 3;
+    s->sregs.cs.selector |= 3;
+    s->sregs.ss.dpl = s->sregs.ds.dpl = s->sregs.es.dpl = 3;
+    s->sregs.ss.selector = s->sregs.ds.selector = s->sregs.es.selector |= 3;
+    g_assert_cmpint(vcpu_vmstate.post_load(s, 1), ==, 0);
+}
+
+/*
+ * A vCPU that sleeps in a page fault inside KVM_RUN is pulled out by a pause
+ * where the kernel can do that; else the pause ends when the page comes. It
+ * goes on as if nothing had been, either way.
+ */
+static void pause_in_fault(bool ring_3)
+{
+    Devices d = { 0 };
+    Vm *vm = vm_new(&d, 1, "qemu64");
+    g_autoptr(GError) error = NULL;
+    ZeroPager p = { .faults = vm_fault_service_new(&error) };
+    VmThread *thread;
+    int64_t shortest = INT64_MAX, longest = 0;
+
+    if (!p.faults) {
+        g_test_skip(error->message);
+        vm_free(vm);
+        return;
+    }
+    if (ring_3) {
+        LOAD(vm, CODE_GPA, guest_dirty64);
+        vm_boot64(vm);
+        enter_ring_3(vm);
+    } else {
+        LOAD(vm, CODE_GPA, guest_dirty);
+        vm_boot(vm);
+    }
+    g_assert_true(vm_fault_service_register(
+        p.faults, ram_block_hva(vm->ram) + DIRTY_GPA, 512 * 1024,
+        VM_FAULT_REGISTER_GUEST, NULL));
+    thread = vm_thread_new("pager", zero_pager, &p);
+    for (unsigned i = 0; i < DIRTY_PAGES / 2 - 2; i++) {
+        int64_t start;
+
+        vcpus_resume(vm->vcpus);
+        wait_above(&p.seen, i);
+        start = vm_clock_ns();
+        vcpus_pause(vm->vcpus);
+        start = vm_clock_ns() - start;
+        shortest = MIN(shortest, start);
+        longest = MAX(longest, start);
+    }
+    g_test_message("pauses out of a fault: %" G_GINT64_FORMAT
+                   " to %" G_GINT64_FORMAT " us",
+                   shortest / 1000, longest / 1000);
+    g_assert_cmpuint(d.done, ==, 0);
+    vcpus_resume(vm->vcpus);
+    wait_above(&d.done, 0);
+    for (unsigned i = 0; i < DIRTY_PAGES; i += 2) {
+        g_assert_cmpuint(vm_u32(vm, DIRTY_GPA + i * 4096), ==, 1);
+    }
+    g_assert_cmpuint(d.failures, ==, 0);
+    vm_free(vm);
+    p.stop = true;
+    vm_thread_join(thread);
+    vm_fault_service_free(p.faults);
+}
+
+static void test_pause_in_fault(void)
+{
+    pause_in_fault(/* ring_3= */ false);
+}
+
+static void test_pause_in_fault_ring_3(void)
+{
+    pause_in_fault(/* ring_3= */ true);
+}
+
 /* A triple fault asks for a reset, once; the reset machine runs. */
 static void test_reset(void)
 {
@@ -827,6 +962,9 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/pause", test_pause);
     g_test_add_func("/kvm/pause/host-64", test_pause_host);
     g_test_add_func("/kvm/pause/waiting-ap", test_pause_waiting_ap);
+    g_test_add_func("/kvm/pause/in-fault", test_pause_in_fault);
+    g_test_add_func("/kvm/pause/in-fault-ring-3",
+                    test_pause_in_fault_ring_3);
     g_test_add_func("/kvm/round-trip", test_round_trip);
     g_test_add_func("/kvm/hop", test_hop);
     g_test_add_func("/kvm/hop/host-64", test_hop64);
