@@ -91,7 +91,7 @@ static void engine_event(void *opaque, VmdEventKind kind, int error,
     VmEngineEvent *event = g_new0(VmEngineEvent, 1);
 
     event->kind = kind;
-    event->error = error;
+    event->error = ABS(error); /* it comes as -errno */
     event->stop = stop;
     vm_mutex_lock(&vm->lock);
     if (vm->engine_events.length < ENGINE_EVENTS_MAX ||
