@@ -4,6 +4,7 @@
 # What the lab's cases have in common. Sourced by the case runner (./batch), in
 # a lab host, before a case; the case runs with `set -e`.
 #
+# All time limits are multiplied by $PATIENCE.
 #   $VMM       the emulator under test      $VMM_KIND  ours or stock
 #   $RESULTS   directory whose content comes out of the lab (small files)
 #   $DATA      an empty ext4 on the host's NVMe data drive; data_mount first
@@ -75,12 +76,12 @@ vmm_start() {
 # l2_wait NAME SECONDS: waits for the VMM to end; its exit status. A guest that
 # does not end is killed, and fails the case.
 l2_wait() {
-    local name=$1 pid=${l2_pids[$1]} end=$((SECONDS + $2))
+    local name=$1 pid=${l2_pids[$1]} end=$((SECONDS + $2 * PATIENCE))
     while kill -0 "$pid" 2>/dev/null; do
         if [ $SECONDS -ge $end ]; then
             l2_show "$name"
             kill -9 "$pid"
-            fail "$name: did not end in $2 s"
+            fail "$name: did not end in $(($2 * PATIENCE)) s"
         fi
         sleep 0.2
     done
@@ -89,14 +90,14 @@ l2_wait() {
 
 # l2_line NAME PATTERN SECONDS: waits for a line on the guest's console.
 l2_line() {
-    local name=$1 end=$((SECONDS + $3))
+    local name=$1 end=$((SECONDS + $3 * PATIENCE))
     until grep -aqE -- "$2" "$RESULTS/$name.serial" 2>/dev/null; do
         if ! kill -0 "${l2_pids[$name]}" 2>/dev/null; then
             l2_show "$name"
             fail "$name: ended before '$2'"
         elif [ $SECONDS -ge $end ]; then
             l2_show "$name"
-            fail "$name: no '$2' in $3 s"
+            fail "$name: no '$2' in $(($3 * PATIENCE)) s"
         fi
         sleep 0.2
     done

@@ -11,11 +11,13 @@ its return has one of the values, prints the last return, and fails when the
 time is over. A socket that is not there yet is waited for.
 """
 import json
+import os
 import socket
 import sys
 import time
 
-CONNECT_SECONDS = 30
+PATIENCE = int(os.environ.get("PATIENCE", "1"))
+CONNECT_SECONDS = 30 * PATIENCE
 POLL_SECONDS = 0.2
 
 
@@ -61,7 +63,7 @@ class Qmp:
 
 def wait(qmp, command, condition, seconds):
     key, values = condition.split("=", 1)
-    deadline = time.monotonic() + float(seconds)
+    deadline = time.monotonic() + float(seconds) * PATIENCE
     while True:
         result = qmp.run(command)
         if str(result.get(key)) in values.split("|"):
