@@ -414,11 +414,9 @@ static bool complete(Source *src, GError **errp)
 
 static bool give_up_images(Source *src, GError **errp)
 {
-    if (src->vm->inactivate && !src->vm->inactivate(src->vm->opaque, errp)) {
-        return false;
-    }
-    src->stage = STAGE_INACTIVE;
-    return true;
+    src->stage = STAGE_INACTIVE; /* also half way: all are taken back then */
+    return !src->vm->inactivate ||
+           src->vm->inactivate(src->vm->opaque, errp);
 }
 
 /* The point of no return. */

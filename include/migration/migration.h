@@ -56,16 +56,20 @@ typedef struct MigrationVm {
      * *ret_was_running: it ran before. */
     int (*stop)(void *opaque, bool *ret_was_running);
     /* The source goes on (failure, cancel): called only after a stop() that
-     * said "it ran before", and after activate() if it had inactivated. */
+     * said "it ran before", and after activate() if it had inactivated. This
+     * is the only leave to run: a job that ends as FAILED without it has
+     * left the VM paused for good reason (the destination may be running, or
+     * images are lost), and only an operator's "cont" may end that. */
     void (*resume)(void *opaque);
     /* The destination takes over; run: the source ran (the callee adds -S).
      * Returns 0, or -errno with *errp filled: then nothing runs here, now or
-     * later, and the source may go on. */
+     * later, not by "cont" either, and the source goes on. */
     int (*start)(void *opaque, bool run, GError **errp);
     /* inactivate: gives up images (source, before the hand-over; destination,
      * when start() failed). activate: takes them back (source, when the
      * hand-over was refused) or takes them over (destination, just before
-     * start()). NULL: the VM has none. */
+     * start()). A failed inactivate() is followed by activate(). NULL: the VM
+     * has none. */
     bool (*inactivate)(void *opaque, GError **errp);
     bool (*activate)(void *opaque, GError **errp);
     /* Devices to save or load, in order; g_array of MigrationDevice, which
