@@ -22,7 +22,8 @@
         QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed,
             Cacheable, ReadWrite,
             0x0000000000000000, 0x0000000100000000, 0x00000001FFFFFFFF,
-            0x0000000000000000, 0x0000000100000000,,, PW64, AddressRangeMemory, TypeStatic)
+            0x0000000000000000, 0x0000000100000000,,,
+            PW64, AddressRangeMemory, TypeStatic)
     })
     Method (_CRS, 0, Serialized)
     {

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#include "acpi-dsdt.h"
+#include "dsdt.h"
 #include "hw/acpi/pm.h"
 
 #define OEM_ID "VMEMD " /* 6 bytes */
@@ -164,9 +164,9 @@ static uint32_t build_dsdt(TableWriter *w, bool q35)
     align(w, 16);
     at = w->blob->len;
     if (q35) {
-        put_bytes(w, acpi_dsdt_q35, sizeof(acpi_dsdt_q35));
+        put_bytes(w, acpi_dsdt_q35, acpi_dsdt_q35_bytes);
     } else {
-        put_bytes(w, acpi_dsdt_pc, sizeof(acpi_dsdt_pc));
+        put_bytes(w, acpi_dsdt_pc, acpi_dsdt_pc_bytes);
     }
     return w->base + at; /* iasl has made the header */
 }
