@@ -8,6 +8,7 @@
 #include "driver.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -210,6 +211,12 @@ void lab_write(Lab *lab, uint64_t addr, uint64_t value, unsigned len)
 void mem_put(Lab *lab, uint64_t addr, unsigned len, uint64_t value)
 {
     g_assert_cmpuint(addr + len, <=, LAB_RAM_BYTES);
+    if (len == 2 && addr % 2 == 0) {
+        /* Ring fields: the device's acquire pairs with this. */
+        __atomic_store_n((uint16_t *)(lab->mem + addr), value,
+                         __ATOMIC_RELEASE);
+        return;
+    }
     memcpy(lab->mem + addr, &value, len);
 }
 
@@ -217,6 +224,10 @@ uint64_t mem_get(Lab *lab, uint64_t addr, unsigned len)
 {
     uint64_t value = 0;
 
+    if (len == 2 && addr % 2 == 0) {
+        return __atomic_load_n((uint16_t *)(lab->mem + addr),
+                               __ATOMIC_ACQUIRE);
+    }
     memcpy(&value, lab->mem + addr, len);
     return value;
 }
@@ -383,7 +394,7 @@ void ring_offer(Driver *d, unsigned q, uint16_t head)
 
     mem_put(d->lab, r->avail + 4 + 2 * (r->avail_index % r->size), 2, head);
     r->avail_index++;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    atomic_thread_fence(memory_order_seq_cst);
     mem_put(d->lab, r->avail + 2, 2, r->avail_index);
 }
 
