@@ -56,7 +56,6 @@
 #include "util/log.h"
 #include "util/thread.h"
 
-#define KICK_SIGNAL SIGRTMIN
 /* xAPIC IDs are 8 bits, and 255 means all. */
 #define VCPUS_MAX 255u
 #define SUPPORTED_CPUID_MAX 256u
@@ -114,7 +113,7 @@ static void install_kick_handler(void)
                                 .sa_flags = SA_RESTART };
 
     sigemptyset(&action.sa_mask);
-    g_assert(sigaction(KICK_SIGNAL, &action, NULL) == 0);
+    g_assert(sigaction(VM_SIG_KICK, &action, NULL) == 0);
 }
 
 static void set_immediate_exit(Vcpu *v, uint8_t value)
@@ -293,7 +292,7 @@ static void vcpu_thread(void *arg)
 {
     Vcpu *v = arg;
 
-    vm_thread_allow_signal(KICK_SIGNAL);
+    vm_thread_allow_signal(VM_SIG_KICK);
     while (vcpu_park(v)) {
         vcpu_run(v);
     }
@@ -316,7 +315,7 @@ void vcpus_pause(Vcpus *vcpus)
         Vcpu *v = &vcpus->vcpu[i];
 
         set_immediate_exit(v, 1); /* (2) */
-        (void)pthread_kill(vm_thread_pthread(v->thread), KICK_SIGNAL);
+        (void)pthread_kill(vm_thread_pthread(v->thread), VM_SIG_KICK);
     }
     vm_mutex_lock(&vcpus->lock);
     vcpus_wait_parked_locked(vcpus);
