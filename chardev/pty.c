@@ -110,7 +110,6 @@ Chardev *chardev_pty_new(const char *id, GError **errp)
     chardev_init(&p->chr, &pty_ops, id, g_strdup_printf("pty:%s", name));
     p->timer = g_timeout_add(PTY_LOOK_INTERVAL_MS, pty_look, p);
     /* Not an error message: where else would a person learn the name? */
-    printf("char device redirected to %s (label %s)\n", name, id);
-    fflush(stdout);
+    fprintf(stderr, "char device redirected to %s (label %s)\n", name, id);
     return &p->chr;
 }
