@@ -20,7 +20,9 @@ static char *kernel_path, *initrd_path;
 
 static void write_file(const char *path, const void *data, size_t len)
 {
-    /* Not synced: nothing here has to survive a crash. */
+    /* Not synced: nothing here has to survive a crash. A new file each
+     * time, since GLib 2.74 does not truncate an old one. */
+    (void)unlink(path);
     g_assert_true(g_file_set_contents_full(path, data, len,
                                            G_FILE_SET_CONTENTS_NONE, 0600,
                                            NULL));
