@@ -341,11 +341,13 @@ static void test_answer(const void *data)
     g_autoptr(VmListener) listener = vm_listener_new(p->uri, NULL);
     MigWireWelcome w = { .version = 1, .chunk_pages = CHUNK,
                          .budget_pages = 8 };
+    char hello[MIG_HELLO_BYTES_MAX];
 
     fake_vm_boot(p->vm);
     fake_vm_fill(p->vm, 3);
     g_assert_true(migration_start(p->vm->mig, p->uri, NULL));
     p->ch = vm_listener_accept(listener, NULL);
+    get(p, MIG_REC_HELLO, hello, sizeof(hello));
     if (a->welcome_first) {
         put_body(p, MIG_REC_WELCOME, 0, &w, sizeof(w));
     }
