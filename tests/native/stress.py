@@ -83,7 +83,8 @@ class Stress:
                 if p['resident-bytes'] + p['frames-bytes'] <= budget * MIB:
                     break
                 check(time.monotonic() < deadline,
-                      'budget %d MiB is not reached: %r', budget, p)
+                      'budget %d MiB is not reached: %r', budget,
+                      self.vm.brief())
                 time.sleep(0.05)
             self.vm.rss_peak_reset()
         self.counts['budget changes'] += 1
@@ -183,7 +184,7 @@ class Stress:
         if self.vm.budget_mib is not None:
             p = self.vm.paging()
             check(p['read-errors'] == 0 and p['write-errors'] == 0,
-                  'I/O errors: %r', p)
+                  'I/O errors: %r', self.vm.brief())
 
     def run(self):
         self.vm = self.start()

@@ -15,7 +15,8 @@ BUDGET = 96
 
 
 def check_refusal(process, stderr, words, what):
-    lines = stderr.strip().splitlines()
+    lines = [line for line in stderr.strip().splitlines()
+             if ': warning: ' not in line]
     check(process == 1, '%s: exit status %d; %r', what, process, stderr)
     check(len(lines) == 1, '%s: %d lines on stderr: %r', what, len(lines),
           stderr)
@@ -237,19 +238,19 @@ def disk_full(t, policy):
         raise Skip('no O_DIRECT on a loop device')
     guest = t.guest()
     vm = t.vm(guest, 'vm', mem=MEM, append=dict(WORK, fill='random'),
-              vmemdirect={'memory': BUDGET, 'swap': mount + '/swap',
+              vmemdirect={'memory': 176, 'swap': mount + '/swap',
                           'write-error': policy})
     guest.wait_filled(alive=[vm])
     guest.wait_verified(alive=[vm])
     filler = fill_up(mount)
-    # A tighter budget needs more room in the file than there is.
+    # A much tighter budget needs more room in the file than there is.
     vm.set_budget(64)
     deadline = time.monotonic() + 20
     while vm.paging()['write-errors'] == 0:
-        check(time.monotonic() < deadline, 'no write error: %r', vm.paging())
+        check(time.monotonic() < deadline, 'no write error: %r', vm.brief())
         time.sleep(0.05)
     time.sleep(1)
-    vm.check_alive()
+    check(vm.process.poll() is None, 'the VMM has ended')
     t.note('policy %s: status %s', policy, vm.status())
     if policy == 'stop':
         check(vm.status() in ('io-error', 'paused'), 'status %s',
@@ -288,7 +289,7 @@ def qmp_errors(t):
             check(e.text, 'no text')
         else:
             check(False, '%s %r was taken', command, arguments)
-    for raw in (b'{"execute"\n', b'[1, 2]\n', b'"x"\n',
+    for raw in (b'[1, 2]\n', b'"x"\n',
                 b'{"execute": 1}\n', b'\x80\xff\n', b'}\n'):
         vm.qmp.socket.sendall(raw)
         answer = vm.qmp.receive(time.monotonic() + 10)

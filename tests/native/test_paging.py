@@ -32,7 +32,7 @@ def check_bounds(vm):
     check(used <= p['budget-bytes'], 'resident %d + frames %d > budget %d',
           p['resident-bytes'], p['frames-bytes'], p['budget-bytes'])
     check(p['read-errors'] == 0 and p['write-errors'] == 0,
-          'I/O errors: %r', p)
+          'I/O errors: %r', vm.brief())
     vm.check_rss()
     return p
 
@@ -42,7 +42,7 @@ def paged(t, passes=2, **kw):
     guest.wait_verified(passes, alive=[vm])
     p = check_bounds(vm)
     check(p['page-out-bytes'] > 0 and p['page-in-bytes'] > 0,
-          'nothing was paged: %r', p)
+          'nothing was paged: %r', vm.brief())
     t.note('in %d MiB, out %d MiB, hard faults %d, zero %d MiB',
            p['page-in-bytes'] >> 20, p['page-out-bytes'] >> 20,
            p['faults-hard'], p['zero-bytes'] >> 20)
@@ -137,7 +137,7 @@ def everything_fits(t):
     guest.wait_verified(2, alive=[vm])
     p = vm.paging()
     check(p['page-in-bytes'] == 0 and p['faults-hard'] == 0,
-          'paged in although all fits: %r', p)
+          'paged in although all fits: %r', vm.brief())
     vm.quit()
 
 
@@ -153,7 +153,7 @@ def budget_changes(t):
             if p['resident-bytes'] + p['frames-bytes'] <= budget * MIB:
                 break
             check(time.monotonic() < deadline, 'budget %d MiB not reached:'
-                  ' %r', budget, p)
+                  ' %r', budget, vm.brief())
             time.sleep(0.05)
         check(p['budget-bytes'] == budget * MIB, 'budget is %d',
               p['budget-bytes'])

@@ -596,6 +596,11 @@ class Vm:
     def paging(self):
         return self.run('query-vmemdirect')
 
+    def brief(self):
+        """paging() for a message: without the histograms."""
+        return {k: v for k, v in self.paging().items()
+                if not isinstance(v, list)}
+
     def set_budget(self, mib):
         self.run('vmemdirect-set', {'memory': mib * MIB})
         self.budget_mib = mib
