@@ -255,7 +255,7 @@ def stage_sanitizers(results):
 
 def stage_native(results, stage, options, env=None):
     if os.access(os.path.join(TOP, "tests/native/run"), os.X_OK):
-        run_tap(results, stage, ["tests/native/run", *options], 1200, env)
+        run_tap(results, stage, ["tests/native/run", *options], 1500, env)
     else:
         results.add_skip(stage, "tests/native/run", "not in this tree")
 
@@ -297,6 +297,9 @@ def main():
                         help="native tests under AddressSanitizer too")
     args = parser.parse_args()
     os.chdir(TOP)
+    # Ended from outside: end what runs too, see the finally in run().
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     shutil.rmtree(LOGS, ignore_errors=True)
     results = Results()
     run_all(results, args)
