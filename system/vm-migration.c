@@ -8,8 +8,10 @@
  * Invariants:
  *   (1) Between stop() and the end of the migration the state is
  *       finish-migrate, and nothing but this file leaves it.
- *   (2) What the guest asked for before it stopped is not lost: a reset is
- *       done before the state is saved, a power-off makes the hand-over fail.
+ *   (2) What the guest asked for before it stopped is not lost: a reset or
+ *       power-off makes the hand-over fail and is then done at this side.
+ *   (3) After a failure the VM runs on only through op_resume(): migration
+ *       calls it iff the other side cannot run.
  *
  * Threads: the ops on migration threads; the *_main functions on the main
  * thread.
@@ -151,12 +153,13 @@ static int start_main(Vm *vm, void *arg)
 {
     StartCall *call = arg;
 
-    vm->loaded = true;
     if (!call->run || !vm->autostart) {
         vm_set_state(vm, VM_RUN_PAUSED);
-        return 0;
+    } else if (!vm_start(vm, call->errp)) {
+        return -EIO; /* not loaded: this side ends, the source goes on */
     }
-    return vm_start(vm, call->errp) ? 0 : -EIO;
+    vm->loaded = true;
+    return 0;
 }
 
 static int op_start(void *opaque, bool run, GError **errp)
@@ -229,12 +232,16 @@ static void incoming_ended(Vm *vm, MigrationStatus status, const char *error)
 
 static void outgoing_ended(Vm *vm, MigrationStatus status)
 {
+    if (vm->state != VM_RUN_FINISH_MIGRATE) {
+        return;
+    }
     if (status == MIGRATION_COMPLETED) {
-        if (vm->state == VM_RUN_FINISH_MIGRATE) {
-            vm_set_state(vm, VM_RUN_POSTMIGRATE);
-        }
+        vm_set_state(vm, VM_RUN_POSTMIGRATE);
     } else if (status == MIGRATION_FAILED || status == MIGRATION_CANCELLED) {
-        restore_state(vm);
+        /* (3): a VM that ran and was not resumed may run at the other side. */
+        vm_set_state(vm, vm->state_before_migration == VM_RUN_RUNNING
+                             ? VM_RUN_PAUSED
+                             : vm->state_before_migration);
     }
 }
 
