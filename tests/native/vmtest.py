@@ -114,7 +114,8 @@ def need(*, ours=True, stock=False, paging=True):
     reason = kvm_reason()
     if reason is None and paging:
         reason = userfaultfd_reason()
-    if reason is None and ours and not ALL_STOCK and not os.access(our_binary(), os.X_OK):
+    if reason is None and ours and not ALL_STOCK and \
+            not os.access(our_binary(), os.X_OK):
         reason = 'no binary at %s' % our_binary()
     if reason is None and stock and not os.access(STOCK, os.X_OK):
         reason = 'no stock QEMU at %s' % STOCK
@@ -605,15 +606,17 @@ class Vm:
         self.run('vmemdirect-set', {'memory': mib * MIB})
         self.budget_mib = mib
 
-    def wait_exit(self, timeout=20):
-        """Exit status; fails when it does not come."""
+    def wait_exit(self, timeout=60):
+        """Exit status; fails when it does not come. The limit is generous:
+        freeing a swap file on a file system that discards takes seconds on
+        a busy disk, and the kernel does it before the process is gone."""
         try:
             return self.process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             raise Failure('%s does not exit; stderr: %s' % (
                 self.name, self.stderr())) from None
 
-    def quit(self, timeout=20):
+    def quit(self, timeout=60):
         with contextlib.suppress(EOFError):
             self.qmp.run('quit')
         status = self.wait_exit(timeout)
@@ -623,7 +626,11 @@ class Vm:
     def kill(self):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(30)
+        try:
+            self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            self.test.note('%s: pid %d is not gone 120 s after SIGKILL',
+                           self.name, self.process.pid)
 
     def close(self):
         self.kill()
