@@ -167,7 +167,7 @@ def run_meson(results, stage, builddir, suites, env=None, slow=1):
                               capture_output=True).returncode == 0:
         # Sanitizers of LLVM 14 want less address randomization than new
         # kernels do.
-        command += ["--wrapper", "setarch -R"]
+        command = ["setarch", "-R", *command]
     for suite in suites:
         command += ["--suite", suite]
     status = run(stage, command, 900, env)

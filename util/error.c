@@ -8,9 +8,23 @@
  */
 #include "util/error.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 
-G_DEFINE_QUARK(vm-error-quark, vm_error)
+static pthread_once_t quark_once = PTHREAD_ONCE_INIT;
+static GQuark quark;
+
+static void make_quark(void)
+{
+    quark = g_quark_from_static_string("vm-error-quark");
+}
+
+/* Why not G_DEFINE_QUARK: its first calls race with each other. */
+GQuark vm_error_quark(void)
+{
+    pthread_once(&quark_once, make_quark);
+    return quark;
+}
 
 bool vm_error_set(GError **errp, int errnum, const char *format, ...)
 {

@@ -10,6 +10,7 @@
 #include "util/clock.h"
 #include "util/fd.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -66,27 +67,24 @@ void vm_warn(const char *format, ...)
     va_end(args);
 }
 
-/* The areas of VM_DEBUG; NULL if it is not set. Never freed. */
-static char **debug_areas(void)
+static pthread_once_t debug_once = PTHREAD_ONCE_INIT;
+static char **debug_areas; /* of VM_DEBUG, or NULL; never freed */
+
+static void read_debug_areas(void)
 {
-    static gsize once;
-    static char **areas;
+    const char *text = g_getenv("VM_DEBUG");
 
-    if (g_once_init_enter(&once)) {
-        const char *text = g_getenv("VM_DEBUG");
-
-        areas = text ? g_strsplit(text, ",", /* max_tokens= */ -1) : NULL;
-        g_once_init_leave(&once, 1);
-    }
-    return areas;
+    debug_areas = text ? g_strsplit(text, ",", /* max_tokens= */ -1) : NULL;
 }
 
 bool vm_debug_on(const char *area)
 {
-    char **areas = debug_areas();
+    const char *const *areas;
 
-    return areas && (g_strv_contains((const char *const *)areas, area) ||
-                     g_strv_contains((const char *const *)areas, "all"));
+    pthread_once(&debug_once, read_debug_areas);
+    areas = (const char *const *)debug_areas;
+    return areas &&
+           (g_strv_contains(areas, area) || g_strv_contains(areas, "all"));
 }
 
 void vm_debug_line(const char *area, const char *format, ...)
