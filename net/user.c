@@ -64,6 +64,8 @@ struct NetUser {
     GArray *slots;  /* of PollSlot, (1) */
     GPtrArray *timers; /* of UserTimer *; libslirp owns them */
     GQueue queue;   /* of GBytes *, (2) */
+    bool input;         /* the guest sent since libslirp was last polled */
+    int64_t deadline_us; /* when libslirp wants to be polled anyway */
     bool card_full; /* receive() said false; wait for ready() */
 };
 
@@ -343,13 +345,25 @@ static gboolean user_prepare(GSource *source, gint *timeout)
     slirp_pollfds_fill(user->slirp, &wait_ms, add_poll, user);
     sync_slots(user);
     *timeout = wait_ms > G_MAXINT ? -1 : (gint)wait_ms;
-    return FALSE;
+    user->deadline_us =
+        wait_ms > G_MAXINT ? G_MAXINT64
+                           : g_get_monotonic_time() + wait_ms * INT64_C(1000);
+    /* What the guest sent may let waiting packets go (an ARP reply). */
+    return user->input;
 }
 
-/* Always true: libslirp's own timers run when it is told of the poll. */
+/* Only when there is something to do: a source that is always ready would
+ * starve those of lower priority, and spin. */
 static gboolean user_check(GSource *source)
 {
-    return TRUE;
+    NetUser *user = ((UserSource *)source)->user;
+
+    for (guint i = 0; i < user->slots->len; i++) {
+        if (get_revents(i, user)) {
+            return TRUE;
+        }
+    }
+    return user->input || g_get_monotonic_time() >= user->deadline_us;
 }
 
 static gboolean user_dispatch(GSource *source, GSourceFunc callback,
@@ -357,6 +371,7 @@ static gboolean user_dispatch(GSource *source, GSourceFunc callback,
 {
     NetUser *user = ((UserSource *)source)->user;
 
+    user->input = false;
     slirp_pollfds_poll(user->slirp, /* select_error= */ 0, get_revents, user);
     return G_SOURCE_CONTINUE;
 }
@@ -399,6 +414,7 @@ static void user_send(NetBackend *net, const struct iovec *iov, int iovcnt)
         len += iov[i].iov_len;
     }
     slirp_input(user->slirp, flat, len);
+    user->input = true;
 }
 
 static void user_ready(NetBackend *net, bool ready)

@@ -156,6 +156,34 @@ static void test_user_back_pressure(void)
     card_done(&card);
 }
 
+static gboolean count_turn(gpointer opaque)
+{
+    ++*(unsigned *)opaque;
+    return G_SOURCE_REMOVE;
+}
+
+/* An idle backend is idle: it neither spins nor keeps sources of lower
+ * priority from their turn (the one that ends the I/O thread is such). */
+static void test_user_idle(void)
+{
+    unsigned turns = 0, ready = 0;
+    GSource *source = g_idle_source_new();
+    Card card;
+
+    card_init(&card, "user,id=n0");
+    send_bytes(&card, arp, sizeof(arp));
+    g_source_set_callback(source, count_turn, &turns, NULL);
+    g_source_attach(source, card.context);
+    g_source_unref(source);
+    spin(&card, 20);
+    g_assert_cmpuint(turns, ==, 1);
+    for (int i = 0; i < 100; i++) {
+        ready += g_main_context_iteration(card.context, FALSE);
+    }
+    g_assert_cmpuint(ready, <, 50);
+    card_done(&card);
+}
+
 /* A port that nobody uses now. */
 static unsigned free_port(void)
 {
@@ -312,6 +340,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/net/user/arp", test_user_arp);
     g_test_add_func("/net/user/back-pressure", test_user_back_pressure);
+    g_test_add_func("/net/user/idle", test_user_idle);
     g_test_add_func("/net/user/hostfwd", test_user_hostfwd);
     g_test_add_func("/net/refusals", test_refusals);
     g_test_add_func("/net/attach-twice", test_attach_twice);
