@@ -10,4 +10,4 @@ export QEMU=$VMM TMPDIR=$DATA VMTEST_DIR=$DATA VMTEST_PATIENCE=$((6 * PATIENCE))
 export GUEST_ELF=$PWD/tests/guest/guest.elf
 export TEST_GUEST=$GUEST_ELF
 [ -e "$GUEST_ELF" ] || skip "the test guest is not built"
-python3 scripts/demo --native --mem 320 --rate 5 --hot 24
+scripts/demo --native --mem 320 --rate 5 --hot 24
