@@ -122,10 +122,12 @@ def add_tap(results, stage, name, text, ended_well):
                 results.add_skip(stage, label, skip[1])
             else:
                 results.add_pass()
-    if planned is None or seen < planned or (not ended_well and not failed):
+    if planned is None or seen < planned:
         results.add_fail(stage, f"{name} ended after {seen} of "
                                 f"{planned if planned is not None else '?'}"
                                 f" tests")
+    elif not ended_well and not failed:
+        results.add_fail(stage, f"{name} ended badly after its last test")
 
 
 def add_meson_test(results, stage, test):
@@ -191,10 +193,14 @@ def show_output(test, lines=30):
     """What a failed program of meson's log said last."""
     print(f"    {test['name']}: {test['result']}")
     for stream in ("stdout", "stderr"):
-        for line in (test.get(stream) or "").splitlines()[-lines:]:
-            # The points that are fine do not help.
-            if not line.startswith(("ok ", "# Start of", "# End of")):
-                print("    " + line)
+        said = (test.get(stream) or "").splitlines()
+        # The points that are fine do not help; a sanitizer's first words do.
+        said = [line for line in said if not line.startswith(
+            ("ok ", "# Start of", "# End of"))]
+        if len(said) > 2 * lines:
+            said = said[:lines] + ["[...]"] + said[-lines:]
+        for line in said:
+            print("    " + line)
 
 
 def run_tap(results, stage, command, limit_s, env=None):
@@ -231,7 +237,8 @@ def sanitizer_env():
     env = {
         "ASAN_OPTIONS": "detect_stack_use_after_return=1",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-        "TSAN_OPTIONS": "second_deadlock_stack=1",
+        "TSAN_OPTIONS": "second_deadlock_stack=1:suppressions=" +
+                        os.path.join(TOP, "tests", "tsan.supp"),
         # GLib 2.74 would hide its lists from the leak check.
         "G_SLICE": "always-malloc",
     }
