@@ -39,18 +39,12 @@ static void stop_everything(Vm *vm)
     if (vm->has_machine) {
         vcpus_pause(vm->vcpus);
         machine_quiesce(&vm->machine);
-        for (guint i = 0; i < vm->nets->len; i++) {
-            net_backend_set_running(vm->nets->pdata[i], false);
-        }
     }
 }
 
 static void start_everything(Vm *vm)
 {
     if (vm->has_machine) {
-        for (guint i = 0; i < vm->nets->len; i++) {
-            net_backend_set_running(vm->nets->pdata[i], true);
-        }
         machine_resume(&vm->machine);
         vcpus_resume(vm->vcpus);
     }
