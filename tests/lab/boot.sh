@@ -103,7 +103,8 @@ l2_blob_sum=$blob_sum" -m $mib -smp "$cpus" -no-reboot \
     sleep 1
     timeout 30 socat -u "FILE:$DATA/blob" TCP:127.0.0.1:9000 ||
         say "cannot send to the guest"
-    l2_finish boot 90
+    l2_line boot '^L2 exit' 60
+    l2_finish boot 15
 
     written=$(dd if="$disk" bs=1M skip=$((DISK_MIB / 2)) count=8 \
         status=none | sha256sum | cut -d' ' -f1)

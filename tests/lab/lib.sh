@@ -80,6 +80,7 @@ l2_wait() {
     while kill -0 "$pid" 2>/dev/null; do
         if [ $SECONDS -ge $end ]; then
             l2_show "$name"
+            vmm_threads "$name"
             kill -9 "$pid"
             fail "$name: did not end in $(($2 * PATIENCE)) s"
         fi
@@ -97,6 +98,7 @@ l2_line() {
             fail "$name: ended before '$2'"
         elif [ $SECONDS -ge $end ]; then
             l2_show "$name"
+            vmm_threads "$name"
             fail "$name: no '$2' in $(($3 * PATIENCE)) s"
         fi
         sleep 0.2
@@ -113,6 +115,18 @@ l2_show() {
         say "LAB FAULT: the guest hit a stale breakpoint"
         exit $LAB_FAULT_STATUS
     fi
+}
+
+# vmm_threads NAME: where the VMM's threads are, into $RESULTS/NAME.threads.
+vmm_threads() {
+    local pid=${l2_pids[$1]} task
+    for task in "/proc/$pid"/task/*; do
+        echo "$(cat "$task/comm") $(cat "$task/wchan")" \
+            "$(cut -d' ' -f3,14,15 "$task/stat")"
+    done >"$RESULTS/$1.threads" 2>/dev/null || true
+    timeout 60 gdb -batch -p "$pid" -ex 'thread apply all bt 16' \
+        >>"$RESULTS/$1.threads" 2>&1 || true
+    say "threads: see $1.threads"
 }
 
 # l2_finish NAME SECONDS: the guest's script ended well, and so did the VMM.
