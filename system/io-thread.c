@@ -60,6 +60,8 @@ void io_thread_stop(IoThread *t)
         return;
     }
     source = g_idle_source_new();
+    /* No device may keep the thread from ending. */
+    g_source_set_priority(source, G_PRIORITY_HIGH);
     g_source_set_callback(source, quit_loop, t, NULL);
     g_source_attach(source, t->context);
     g_source_unref(source);
