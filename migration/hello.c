@@ -82,13 +82,14 @@ static bool take_name(const uint8_t **at, const uint8_t *end, size_t len,
 
 bool mig_hello_decode(const void *body, size_t len, MigHello *ret)
 {
-    const uint8_t *at = body, *end = at + len;
+    const uint8_t *at = body, *end;
     MigWireHello w;
     MigWireRamBlock block;
 
     if (len < sizeof(w)) {
         return false;
     }
+    end = at + len;
     memcpy(&w, at, sizeof(w));
     at += sizeof(w);
     memset(ret, 0, sizeof(*ret));

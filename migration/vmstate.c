@@ -446,7 +446,10 @@ static bool load_body(const VMStateDescription *vmsd, void *opaque,
 bool vmstate_load(const VMStateDescription *vmsd, void *opaque, int version,
                   const void *data, size_t len, GError **errp)
 {
-    Reader r = { .at = data, .end = (const uint8_t *)data + len };
+    static const uint8_t nothing[1];
+    /* An empty body may come without an address. */
+    const uint8_t *at = len > 0 ? data : nothing;
+    Reader r = { .at = at, .end = at + len };
 
     return load_body(vmsd, opaque, version, &r, errp);
 }
