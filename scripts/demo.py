@@ -223,8 +223,9 @@ def run(test, args):
         args.rate, args.hot))
     verified(view, guest, source, 'writing')
     settle(view, source)
+    began = time.monotonic()
     view.watch(source, 2, 'writing')
-    before = guest.rate(source.name, 1.5)
+    before = guest.writing_rate(source.name, began)
     source_rss = source.rss_peak_reset()
 
     destination, info = migrate(test, view, guest, source, args)
@@ -232,7 +233,7 @@ def run(test, args):
     say()
     say(View.HEAD)
     view.watch(destination, args.seconds, 'writing at the destination')
-    after = guest.rate(destination.name, args.seconds - 1)
+    after = guest.writing_rate(destination.name)
     gap = guest.gap_ms(source.name, destination.name)
     passed = verified(view, guest, destination, 'writing')
     rss = destination.rss_peak_reset()
@@ -250,12 +251,12 @@ def run(test, args):
         ('sent into the swap file', '%s (%s read from the source\'s file)' % (
             mib(v['sent-swap-bytes']), mib(v['from-swap-bytes']))),
         ('zero, not sent', mib(v['zero-bytes'])),
-        ('pages in / out, source', '%d / %d while migrating' % (
+        ('pages in / out, source', '%d / %d by touch, until the hand-over' % (
             v['pages-in'], v['pages-out'])),
-        ('pages in / out, destination', '%d / %d while migrating' % (
-            w.get('pages-in', 0), w.get('pages-out', 0))),
-        ('guest throughput', '%.0f pages/s before, %.0f after' % (before,
-                                                                  after)),
+        ('pages in / out, destination', '%d / %d by touch, until the '
+         'hand-over' % (w.get('pages-in', 0), w.get('pages-out', 0))),
+        ('guest throughput', '%.0f pages/s before, %.0f after (medians '
+         'while it writes)' % (before, after)),
         ('most memory resident', '%s at the source, %s at the destination, '
          'budget %d MiB' % (mib(source_rss), mib(rss), args.budget)),
         ('verification', '%d passes, each of %s pages, every byte right' % (

@@ -9,7 +9,7 @@ import collections
 import random
 import time
 
-from vmtest import (MIB, check, migration_address, set_parameters,
+from vmtest import (MIB, check, gives_up, migration_address, set_parameters,
                     wait_migration)
 
 MEM = 192
@@ -147,7 +147,7 @@ class Stress:
             self.counts['migrations'] += 1
             return
         check(info['status'] == 'cancelled', 'cancel: %r', info)
-        victim.wait_exit()
+        gives_up(victim)
         self.forget(victim)
         self.counts['cancels'] += 1
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from vmtest import (MIB, PATIENCE, QmpError, check, free_port, migrate,
+from vmtest import (MIB, QmpError, check, free_port, gives_up, migrate,
                     migration_address, set_parameters, wait_migration)
 from test_migration import (MEM, TIGHT, WORK, start_destination,
                             start_source, vm_options)
@@ -23,26 +23,6 @@ def check_source_goes_on(guest, source, statuses=('failed',)):
     source.wait_status('running')
     guest.wait_progress(3, alive=[source])
     return info
-
-
-def gives_up(destination):
-    """A destination whose stream broke ends with an error; one that was
-    only knocked at may wait on. True if it has ended."""
-    deadline = time.monotonic() + 10 * PATIENCE
-    while destination.process.poll() is None:
-        if 'ignored a connection' in destination.stderr():
-            time.sleep(0.3)
-            check(destination.status() == 'inmigrate',
-                  '%s ignored a connection but is %s', destination.name,
-                  destination.status())
-            destination.close()
-            return False
-        check(time.monotonic() < deadline, '%s neither ends nor waits on',
-              destination.name)
-        time.sleep(0.02)
-    status = destination.process.returncode
-    check(status > 0, '%s exits with %d', destination.name, status)
-    return True
 
 
 def final_move(t, guest, source, cpus=1):

@@ -29,7 +29,8 @@ REPO = os.path.realpath(os.path.join(os.path.dirname(__file__), '..', '..'))
 STOCK = os.environ.get('STOCK_QEMU', '/usr/bin/qemu-system-x86_64')
 MIB = 1 << 20
 PAGE = 4096
-RSS_MARGIN_MIB = 64  # what the VMM itself may use beside the budget
+# What the VMM itself may use beside the budget (sanitizers need more).
+RSS_MARGIN_MIB = int(os.environ.get('VMTEST_RSS_MARGIN_MIB', '64'))
 START_TIMEOUT = 20
 QMP_TIMEOUT = 30
 # To prove the tests themselves: every VM is stock QEMU, never paged. Tests
@@ -427,6 +428,24 @@ class Guest:
         done = sum(points[-1][3:5]) - sum(points[0][3:5])
         return done / (points[-1][0] - points[0][0])
 
+    def writing_rate(self, process_name, since=0.0):
+        """Median pages per second over the intervals of progress in which
+        the guest worked all the time: a verification stops the writing."""
+        with self.lock:
+            lines = list(self.lines)
+        rates, last = [], None
+        for when, name, text in lines:
+            m = re.match(r'P (\d+) (\d+) (\d+) ', text)
+            if name != process_name or when < since or \
+                    text[:1] in ('B', 'F', 'V'):
+                last = None
+            elif m:
+                us, done = int(m.group(1)), int(m.group(2)) + int(m.group(3))
+                if last is not None and done > last[1]:
+                    rates.append((done - last[1]) * 1e6 / (us - last[0]))
+                last = us, done
+        return sorted(rates)[len(rates) // 2] if rates else 0.0
+
     def close(self):
         self.stopping = True
         os.write(self.wake_w, b'x')
@@ -685,6 +704,26 @@ def migrate(source, destination, uri, *, timeout=120, max_bandwidth=0,
           info.get('error-desc', ''), source.stderr(), destination.stderr())
     destination.wait_status('running')
     return info
+
+
+def gives_up(destination):
+    """A destination whose stream broke ends with an error; one that was
+    only knocked at may wait on. True if it has ended."""
+    deadline = time.monotonic() + 10 * PATIENCE
+    while destination.process.poll() is None:
+        if 'ignored a connection' in destination.stderr():
+            time.sleep(0.3)
+            check(destination.status() == 'inmigrate',
+                  '%s ignored a connection but is %s', destination.name,
+                  destination.status())
+            destination.close()
+            return False
+        check(time.monotonic() < deadline, '%s neither ends nor waits on',
+              destination.name)
+        time.sleep(0.02)
+    status = destination.process.returncode
+    check(status > 0, '%s exits with %d', destination.name, status)
+    return True
 
 
 # --- a test -------------------------------------------------------------------
