@@ -251,10 +251,10 @@ def run(test, args):
         ('sent into the swap file', '%s (%s read from the source\'s file)' % (
             mib(v['sent-swap-bytes']), mib(v['from-swap-bytes']))),
         ('zero, not sent', mib(v['zero-bytes'])),
-        ('pages in / out, source', '%d / %d by touch, until the hand-over' % (
+        ('pages in / out, source', '%d / %d by touch, while the job ran' % (
             v['pages-in'], v['pages-out'])),
-        ('pages in / out, destination', '%d / %d by touch, until the '
-         'hand-over' % (w.get('pages-in', 0), w.get('pages-out', 0))),
+        ('pages in / out, destination', '%d / %d by touch, while the '
+         'job ran' % (w.get('pages-in', 0), w.get('pages-out', 0))),
         ('guest throughput', '%.0f pages/s before, %.0f after (medians '
          'while it writes)' % (before, after)),
         ('most memory resident', '%s at the source, %s at the destination, '

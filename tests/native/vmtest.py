@@ -29,8 +29,8 @@ REPO = os.path.realpath(os.path.join(os.path.dirname(__file__), '..', '..'))
 STOCK = os.environ.get('STOCK_QEMU', '/usr/bin/qemu-system-x86_64')
 MIB = 1 << 20
 PAGE = 4096
-# What the VMM itself may use beside the budget (sanitizers need more).
-RSS_MARGIN_MIB = int(os.environ.get('VMTEST_RSS_MARGIN_MIB', '64'))
+# What the VMM itself may use beside the budget; sanitizers keep freed memory.
+RSS_MARGIN_MIB = 640 if 'ASAN_OPTIONS' in os.environ else 64
 START_TIMEOUT = 20
 QMP_TIMEOUT = 30
 # To prove the tests themselves: every VM is stock QEMU, never paged. Tests
