@@ -313,6 +313,7 @@ static bool take_over(Destination *d, bool run, GError **errp)
     if (vm->activate && !vm->activate(vm->opaque, errp)) {
         return false;
     }
+    mig_finalize_counters(d->m);
     err = vm->start(vm->opaque, run, errp);
     if (err < 0) {
         (void)vm_error_set(errp, -err, "cannot start the VM");

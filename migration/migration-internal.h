@@ -45,6 +45,7 @@ struct Migration {
     int64_t start_ns;
     int64_t pace_ns; /* when the next bytes may leave */
     RamPagingCounters counters_base;
+    bool counters_final; /* the VM runs here: its faults are its own */
     GQueue queue; /* of MigEvent */
 };
 
@@ -52,6 +53,10 @@ struct Migration {
 void mig_set_status(Migration *m, MigrationStatus status);
 /* The last thing a job's thread does. error: for FAILED, else NULL. */
 void mig_finish(Migration *m, MigrationStatus status, const char *error);
+
+/* Job thread of a destination, just before the VM starts: the paging counters
+ * of the job stay as they are. */
+void mig_finalize_counters(Migration *m);
 
 /* Any thread. */
 bool mig_is_cancelled(Migration *m);

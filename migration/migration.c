@@ -125,9 +125,20 @@ static void update_counters_locked(Migration *m)
     const RamPlacement *p = m->vm->placement;
     RamPagingCounters now = { 0 };
 
+    if (m->counters_final) {
+        return;
+    }
     p->ops->counters(p->opaque, &now);
     m->info.pages_in = now.pages_in - m->counters_base.pages_in;
     m->info.pages_out = now.pages_out - m->counters_base.pages_out;
+}
+
+void mig_finalize_counters(Migration *m)
+{
+    vm_mutex_lock(&m->lock);
+    update_counters_locked(m);
+    m->counters_final = true;
+    vm_mutex_unlock(&m->lock);
 }
 
 static void update_times_locked(Migration *m)
@@ -347,6 +358,7 @@ static void start_job(Migration *m, bool incoming, VmListener *take_listener)
     m->start_ns = vm_clock_ns();
     m->pace_ns = 0;
     p->ops->counters(p->opaque, &m->counters_base);
+    m->counters_final = false;
     set_status_locked(m, MIGRATION_SETUP, NULL);
     vm_mutex_unlock(&m->lock);
     m->thread = vm_thread_new(incoming ? "mig-dest" : "mig-source",
