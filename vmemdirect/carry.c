@@ -158,16 +158,6 @@ static bool is_busy(const VmdPager *p, ChunkNo c)
            p->chunks[c].state == VMD_FILLING || p->chunks[c].punching;
 }
 
-static bool any_page(const unsigned long *map)
-{
-    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
-        if (map[w] != 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The chunk's RAM pages join it there; an absent one goes where it should,
  * as long as there is room. */
 static bool goes_to_ram(const VmdPager *p, const RamImport *im)
@@ -181,61 +171,67 @@ static bool goes_to_ram(const VmdPager *p, const RamImport *im)
            vmd_available_pages(p) > (int64_t)vmd_low_watermark(p);
 }
 
-/* False: hold it and try again. */
-static bool commit(VmdPager *p, RamImport *im)
+static uint64_t count_pages(const unsigned long *map)
 {
     uint64_t pages = 0;
 
-    if (is_busy(p, im->chunk)) {
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        pages += (uint64_t)__builtin_popcountl(map[w]);
+    }
+    return pages;
+}
+
+/* The end of the write calls done(). */
+static bool commit_to_swap(VmdPager *p, RamImport *im)
+{
+    FrameNo f = GPOINTER_TO_UINT(im->frame) - 1;
+
+    if (!vmd_chunk_import_swap(p, im->chunk, f, im)) {
         return false;
     }
-    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
-        pages += (uint64_t)__builtin_popcountl(im->pages[w]);
-    }
-    bool to_ram = goes_to_ram(p, im);
-    if (!to_ram && any_page(im->pages)) {
-        FrameNo f = GPOINTER_TO_UINT(im->frame) - 1;
-        if (!vmd_chunk_import_swap(p, im->chunk, f, im)) {
-            return false;
-        }
-        im->frame = NULL;
-        p->stats.import_swap_bytes += pages * RAM_PAGE_BYTES;
-    } else {
-        FrameNo f = take_frame(im);
-        vmd_chunk_import_ram(p, im->chunk, f, im->pages);
-        p->stats.import_ram_bytes += pages * RAM_PAGE_BYTES;
-        vmd_frame_put(p, f);
-    }
+    im->frame = NULL;
+    p->stats.import_swap_bytes += count_pages(im->pages) * RAM_PAGE_BYTES;
     if (im->history) {
         vmd_history_set(p, im->chunk, im->history);
     }
     return true;
 }
 
-static bool commit_all(VmdPager *p, RamImport *im)
+static void commit_to_ram(VmdPager *p, RamImport *im)
+{
+    FrameNo f = take_frame(im);
+
+    vmd_chunk_import_ram(p, im->chunk, f, im->pages);
+    vmd_frame_put(p, f);
+    p->stats.import_ram_bytes += count_pages(im->pages) * RAM_PAGE_BYTES;
+    if (im->history) {
+        vmd_history_set(p, im->chunk, im->history);
+    }
+    im->result = p->fatal ? -EIO : 0;
+    im->done(im);
+}
+
+/* False: hold it and try again. */
+static bool commit(VmdPager *p, RamImport *im)
 {
     if (is_busy(p, im->chunk)) {
         return false;
     }
     /* Zero pages first: afterwards the chunk may be WRITING. */
-    if (any_page(im->zero)) {
+    if (count_pages(im->zero) > 0) {
         vmd_chunk_discard(p, im->chunk, im->zero);
         memset(im->zero, 0, sizeof(im->zero));
     }
-    bool writes = !goes_to_ram(p, im) && any_page(im->pages);
-    if (!commit(p, im)) {
-        return false;
+    if (count_pages(im->pages) > 0 && !goes_to_ram(p, im)) {
+        return commit_to_swap(p, im);
     }
-    if (!writes) { /* else the end of the write calls done() */
-        im->result = p->fatal ? -EIO : 0;
-        im->done(im);
-    }
+    commit_to_ram(p, im);
     return true;
 }
 
 void vmd_carry_import_commit(VmdPager *p, RamImport *im)
 {
-    if (!commit_all(p, im)) {
+    if (!commit(p, im)) {
         g_queue_push_tail(&p->held_imports, im);
     }
 }

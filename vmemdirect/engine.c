@@ -10,9 +10,7 @@
  * frequent: a pin whose pages are present (atomics, see pager.c), and copies
  * of the history (history_lock).
  *
- * A poster may hold no lock that the pager thread takes, which is none but
- * the leaves; it may be asleep in a guest-page fault of its own never, since
- * it is here.
+ * A poster may hold any lock but the leaves: the pager thread takes no other.
  *
  * Threads: as in vmemdirect/vmemdirect.h.
  */
@@ -690,15 +688,13 @@ static void placement_export_end(void *opaque, RamExport *e)
     }
 }
 
-/* While import_begin() sleeps, frame points to this. */
+/* What import_begin() sleeps on; im->waiting points to it meanwhile. */
 typedef struct BeginCall {
     Message message;
     VmdEngine *vmd;
     RamImport *import_;
 } BeginCall;
 
-/* im->opaque is the caller's, so the sleeper is found by a list of one: the
- * call hangs in the engine while it waits. */
 static void run_import_begin(VmdEngine *vmd, Message *m)
 {
     BeginCall *call = (BeginCall *)m;

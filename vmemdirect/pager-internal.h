@@ -3,6 +3,7 @@
  * The pager's data, shared by the files of this folder only.
  *
  *   pager.c     chunk states and transitions: the only writer of state
+ *   pager-step.c, pager-check.c  the whole: life, invariants, statistics
  *   frame.c     frames and the budget
  *   history.c   aging, keys, lists by key
  *   transfer.c  I/O on behalf of chunks
@@ -213,20 +214,27 @@ typedef struct VmdPager {
     VmdStats stats; /* the counters in it; the rest is filled on demand */
 } VmdPager;
 
-/* --- pager.c ------------------------------------------------------------ */
+/* --- pager-step.c ------------------------------------------------------- */
 uint32_t vmd_pager_frames_needed(uint64_t pages, uint32_t chunk_pages);
 void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg);
 /* Nothing may be in flight; frees tables, not the frame region. */
 void vmd_pager_done(VmdPager *p);
-/* One fault as read from the kernel. */
-void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind);
 /* Everything that is due: completions, waiters, timers, reclaim, I/O. */
 void vmd_pager_step(VmdPager *p);
 /* When step() has to be called again even if nothing happens. */
 int64_t vmd_pager_deadline_ns(const VmdPager *p);
+
+/* --- pager-check.c ------------------------------------------------------ */
 /* Asserts the invariants; O(pages). */
 void vmd_pager_check(VmdPager *p);
 void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret);
+
+/* --- pager.c ------------------------------------------------------------ */
+/* One fault as read from the kernel. */
+void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind);
+/* Faults and pins that could not be served at once: tries again. */
+void vmd_pager_serve_pending(VmdPager *p);
+void vmd_pager_serve_pin_waiters(VmdPager *p);
 void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w);
 void vmd_pager_retry(VmdPager *p);
 
