@@ -65,6 +65,7 @@ typedef struct VmdChunk {
     bool failed : 1;     /* FILLING: unreadable; FAILED when I/O is quiet */
     bool accessed : 1;   /* some page of it, in this aging interval */
     bool punching : 1;   /* a hole is being punched: no write may start */
+    bool sampled : 1;    /* STANDBY: by the soft tracker, not by reclaim */
     bool fresh : 1;      /* became resident since its last aging */
     uint8_t wp_faults;   /* since it came in: how much to unprotect next */
 } VmdChunk;
@@ -210,6 +211,7 @@ typedef struct VmdPager {
     uint32_t punch_slice; /* slice at the last walk for holes */
     uint32_t punch_hand;  /* of that walk */
     uint32_t sample_hand; /* clock of the soft tracker */
+    int64_t purse_ns;     /* what it may cost; negative: in debt */
 
     VmdStats stats; /* the counters in it; the rest is filled on demand */
 } VmdPager;
@@ -324,6 +326,8 @@ void vmd_frames_trim(VmdPager *p);
 void vmd_history_init(VmdPager *p);
 void vmd_history_done(VmdPager *p);
 void vmd_history_accessed(VmdPager *p, PageNo page);
+/* The chunk was touched in STANDBY; moving it back took cost_ns. */
+void vmd_history_recalled(VmdPager *p, ChunkNo c, int64_t cost_ns);
 void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history);
 /* Ages the next slice if it is due, and samples. */
 void vmd_history_tick(VmdPager *p, int64_t now_ns);

@@ -478,7 +478,9 @@ static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
 
     if (chunk->state == VMD_STANDBY) {
         bool here = vmd_page_in_frame(p, c, i);
+        int64_t start = p->cfg.now_ns();
         vmd_chunk_recall(p, c);
+        vmd_history_recalled(p, c, p->cfg.now_ns() - start);
         p->stats.faults_soft++;
         vmd_history_accessed(p, page);
         if (here) {
@@ -692,6 +694,7 @@ static void forget_zero_pages(VmdPager *p, ChunkNo c)
 
 static void leave_frame(VmdPager *p, ChunkNo c)
 {
+    p->chunks[c].sampled = false;
     set_state(p, c, settled_state(p, c));
     drop_frame(p, c);
 }
@@ -721,6 +724,7 @@ bool vmd_chunk_write_back(VmdPager *p, ChunkNo c)
         t->todo[w] = dirty[w];
     }
     chunk->recalled = false;
+    chunk->sampled = false;
     set_state(p, c, VMD_WRITING);
     vmd_transfer_start(p, t);
     return true;
