@@ -5,13 +5,17 @@
  *
  * Why so little runs here: the workload is at CPL3, where every KVM runs it
  * natively; CPL0 code may be emulated one instruction at a time. Everything
- * that can be is static data. CPL3 may do I/O through the TSS's all-zero
- * bitmap (IOPL is not relied on), and reaches CPL0 only by an exception.
+ * that can be is static data. CPL3 reaches CPL0 only by an exception. It may
+ * do I/O by IOPL 3 and by the TSS's all-zero bitmap: some KVMs drop the first
+ * at CPL3, and QEMU's TCG, as a host, finds no bitmap in the busy TSS of a
+ * vCPU whose state was loaded.
  *
  * PVH: Xen public/arch-x86/hvm/start_info.h and docs/misc/pvh: 32-bit flat
  * protected mode, paging off, %ebx = physical address of the start info.
  */
 #include "layout.h"
+
+#define USER_RFLAGS 0x3002 /* interrupts off, IOPL 3 */
 
 /* The 8-byte descriptor and the alignment of 4 are what loaders look for:
  * XEN_ELFNOTE_PHYS32_ENTRY (18). */
@@ -66,7 +70,7 @@ start64:
     movl %ebx, %edi
     pushq $SEL_USER_DATA
     pushq %rcx
-    pushq $0x2                      /* RFLAGS: interrupts off */
+    pushq $USER_RFLAGS
     pushq $SEL_USER_CODE
     pushq $guest_main
     iretq
@@ -82,7 +86,7 @@ fault_common:
     movq %cr2, %rsi
     pushq $SEL_USER_DATA
     pushq $(fault_stack + USER_STACK_BYTES - 8)
-    pushq $0x2
+    pushq $USER_RFLAGS
     pushq $SEL_USER_CODE
     pushq $guest_fault
     iretq
