@@ -91,11 +91,12 @@ l2_wait() {
 
 # l2_line NAME PATTERN SECONDS: waits for a line on the guest's console.
 l2_line() {
-    local name=$1 end=$((SECONDS + $3 * PATIENCE))
+    local name=$1 end=$((SECONDS + $3 * PATIENCE)) status=0
     until grep -aqE -- "$2" "$RESULTS/$name.serial" 2>/dev/null; do
         if ! kill -0 "${l2_pids[$name]}" 2>/dev/null; then
+            wait "${l2_pids[$name]}" || status=$?
             l2_show "$name"
-            fail "$name: ended before '$2'"
+            fail "$name: ended with status $status before '$2'"
         elif [ $SECONDS -ge $end ]; then
             l2_show "$name"
             vmm_threads "$name"

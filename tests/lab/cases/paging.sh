@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=240 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=300 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Linux with two CPUs and half of its RAM as its budget, swap on NVMe: a memory
@@ -12,7 +12,7 @@ memory_vmm paging
 l2_start paging 6.12 "l2_memcheck=mib=$TEST_MIB,hot=64,secs=25,jobs=2 \
 l2_then=stress l2_stress=${TEST_MIB}M" "${memory_args[@]}"
 rss_watch paging
-l2_line paging '^MEMCHECK done .*bad=0' 150
+l2_line paging '^MEMCHECK done .*bad=0' 200
 if [ "$VMM_KIND" = ours ]; then
     stats=$(qmp paging query-vmemdirect)
     echo "$stats" >"$RESULTS/vmemdirect.json"
