@@ -13,6 +13,7 @@ test's thread.
 """
 import contextlib
 import ctypes
+import fcntl
 import errno
 import json
 import os
@@ -29,6 +30,7 @@ REPO = os.path.realpath(os.path.join(os.path.dirname(__file__), '..', '..'))
 STOCK = os.environ.get('STOCK_QEMU', '/usr/bin/qemu-system-x86_64')
 MIB = 1 << 20
 PAGE = 4096
+KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h
 # What the VMM itself may use beside the budget. AddressSanitizer keeps freed
 # memory, ThreadSanitizer several bytes for each that is touched.
 RSS_MARGIN_MIB = 64
@@ -93,10 +95,16 @@ def guest_image():
 def kvm_reason():
     """Why KVM cannot be used here, or None."""
     try:
-        os.close(os.open('/dev/kvm', os.O_RDWR | os.O_CLOEXEC))
+        fd = os.open('/dev/kvm', os.O_RDWR | os.O_CLOEXEC)
     except OSError as e:
         return '/dev/kvm: %s' % os.strerror(e.errno)
-    return None
+    try:
+        version = fcntl.ioctl(fd, KVM_GET_API_VERSION)
+    except OSError as e:
+        return '/dev/kvm: %s' % os.strerror(e.errno)
+    finally:
+        os.close(fd)
+    return None if version == 12 else '/dev/kvm: API version %d' % version
 
 
 def userfaultfd_reason():
