@@ -79,7 +79,6 @@ l2_wait() {
     local name=$1 pid=${l2_pids[$1]} end=$((SECONDS + $2 * PATIENCE))
     while kill -0 "$pid" 2>/dev/null; do
         if [ $SECONDS -ge $end ]; then
-            l2_show "$name"
             vmm_threads "$name"
             kill -9 "$pid"
             fail "$name: did not end in $(($2 * PATIENCE)) s"
@@ -95,10 +94,8 @@ l2_line() {
     until grep -aqE -- "$2" "$RESULTS/$name.serial" 2>/dev/null; do
         if ! kill -0 "${l2_pids[$name]}" 2>/dev/null; then
             wait "${l2_pids[$name]}" || status=$?
-            l2_show "$name"
             fail "$name: ended with status $status before '$2'"
         elif [ $SECONDS -ge $end ]; then
-            l2_show "$name"
             vmm_threads "$name"
             fail "$name: no '$2' in $(($3 * PATIENCE)) s"
         fi
@@ -106,17 +103,50 @@ l2_line() {
     done
 }
 
-# l2_show NAME: the end of the guest's console and of the VMM's output. A guest
-# kernel that died of the outer emulator's code patching race ends the case.
+# l2_show NAME: the end of the guest's console and of the VMM's output.
 l2_show() {
     sed 's/^/# vmm: /' "$RESULTS/$1.out" | tail -n 10
     tail -n 25 "$RESULTS/$1.serial" 2>/dev/null | tr -d '\r' |
-        sed 's/^/# console: /'
-    if grep -aq 'int3: 0000' "$RESULTS/$1.serial" 2>/dev/null; then
-        say "LAB FAULT: the guest hit a stale breakpoint"
-        exit $LAB_FAULT_STATUS
-    fi
+        sed "s/^/# $1: /"
 }
+
+# lab_fault NAME: the guest's kernel died of something that no CPU does, so
+# that neither the guest nor the VMM can be the cause (docs/lab.md says more):
+# a breakpoint that is gone, or reserved bits of EFLAGS set.
+EFLAGS_RESERVED=0xffc08028
+lab_fault() {
+    local flags
+    if grep -aq 'int3: 0000' "$RESULTS/$1.serial" 2>/dev/null; then
+        say "LAB FAULT: $1: a stale breakpoint"
+        return 0
+    fi
+    for flags in $(grep -aoE 'EFLAGS: [0-9a-f]{8}' "$RESULTS/$1.serial" \
+        2>/dev/null | cut -d' ' -f2); do
+        if [ $((16#$flags & EFLAGS_RESERVED)) != 0 ]; then
+            say "LAB FAULT: $1: EFLAGS $flags"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# However a case fails: what its guests said last, and whether it was the lab.
+at_exit() {
+    local status=$? name
+    trap - EXIT
+    if [ $status = 0 ] || [ $status = $SKIP_STATUS ]; then
+        exit $status
+    fi
+    for name in "${!l2_pids[@]}"; do
+        l2_show "$name"
+        if lab_fault "$name"; then
+            status=$LAB_FAULT_STATUS
+        fi
+    done
+    exit $status
+}
+trap at_exit EXIT
+trap 'exit 124' TERM
 
 # vmm_threads NAME: where the VMM's threads are, into $RESULTS/NAME.threads.
 vmm_threads() {
@@ -135,10 +165,8 @@ l2_finish() {
     local status=0
     l2_wait "$1" "$2" || status=$?
     if ! grep -aq '^L2 exit 0' "$RESULTS/$1.serial"; then
-        l2_show "$1"
         fail "$1: the guest's script did not end well"
     elif [ $status != 0 ]; then
-        l2_show "$1"
         fail "$1: the VMM's exit status is $status"
     fi
 }
