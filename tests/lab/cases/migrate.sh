@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=240 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=360 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A paged Linux guest moves twice while its memory test runs: to a second VMM
@@ -84,7 +84,7 @@ move() {
 }
 
 start first
-l2_line first '^MEMCHECK filled' 90
+l2_line first '^MEMCHECK filled' 180
 sleep 3
 start second -incoming unix:/tmp/second.sock
 move first second unix:/tmp/second.sock
