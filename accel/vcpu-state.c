@@ -37,6 +37,9 @@
 
 #include "util/log.h"
 
+/* Bits that no instruction can set: AMD APM vol. 2, 3.1.6 (bit 1 is one in
+ * fact, but a zero there harms nobody). */
+#define RFLAGS_NEVER (~UINT64_C(0x3f7fd7))
 #define MSR_TSC 0x10u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define XSAVE_MIN_BYTES 576u
@@ -379,6 +382,9 @@ int vcpu_state_check(const VcpuState *s)
     if (s->xsave_bytes < XSAVE_MIN_BYTES ||
         s->xsave_bytes > s->caps->xsave_bytes) {
         return refuse(s, "length of XSAVE", s->xsave_bytes);
+    }
+    if (s->regs.rflags & RFLAGS_NEVER) {
+        return refuse(s, "RFLAGS", s->regs.rflags);
     }
     if (s->sregs.flags & ~(uint64_t)KVM_SREGS2_FLAGS_PDPTRS_VALID) {
         return refuse(s, "sregs2 flags", s->sregs.flags);
