@@ -16,7 +16,9 @@
  * hashed before the MOVE and again once the protection holds: if the guest
  * wrote in between, the two differ, and the pages are reported as changed.
  * Why not UFFDIO_COPY with its atomic write-protect mode: it copies and
- * allocates, 298 us a MiB measured against 40 us for the two hashes.
+ * allocates: 298 us a MiB measured, against 107 us for the two hashes (gcc -O2,
+ * SSE2 code of xxhash 0.8.1, AMD Zen 5, 256 pieces of 1 MiB) and 27 to 38 us
+ * for the MOVE.
  *
  * The hash is XXH3 (128 bits) with a secret seed: a guest could only ever
  * hurt its own data with a collision, and cannot find one.
