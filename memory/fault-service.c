@@ -18,9 +18,11 @@
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fault-progress.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -42,16 +44,14 @@ struct uffdio_move {
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
 
-/*
- * EAGAIN means that another thread changes the address space, or holds the
- * page for a moment; it goes away by itself. After this many tries in a row
- * without progress the caller gets it.
- */
+#define PAGE_BYTES 4096u
+/* WRITEPROTECT: tries in a row that may say EAGAIN. */
 #define RETRIES_MAX 10000
 
 struct VmFaultService {
     int fd;
     bool has_move;
+    bool move_keeps_protection;
 };
 
 static int open_descriptor(void)
@@ -73,6 +73,43 @@ static int handshake(int fd, uint64_t features, struct uffdio_api *ret_api)
 {
     *ret_api = (struct uffdio_api){ .api = UFFD_API, .features = features };
     return ioctl(fd, UFFDIO_API, ret_api) < 0 ? -errno : 0;
+}
+
+/* Bit 57 of an entry of pagemap: write-protected by userfaultfd. */
+static bool page_is_protected(void *page)
+{
+    vm_autofd map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    off_t at = (off_t)((uintptr_t)page / PAGE_BYTES * sizeof(uint64_t));
+    uint64_t entry = 0;
+
+    return map >= 0 &&
+           pread(map, &entry, sizeof(entry), at) == sizeof(entry) &&
+           entry >> 57 & 1;
+}
+
+/*
+ * Until 2026 MOVE dropped the write protection of a page; since then kernels
+ * may keep it. One page is moved to see which this one does.
+ */
+static bool probe_kept_protection(int fd)
+{
+    VmFaultService probe = { .fd = fd };
+    uint8_t *pages = mmap(NULL, 2 * PAGE_BYTES, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t done;
+
+    if (pages == MAP_FAILED) {
+        return false;
+    }
+    pages[0] = 1;
+    bool kept = vm_fault_service_register(&probe, pages, 2 * PAGE_BYTES,
+                                          VM_FAULT_REGISTER_FRAMES, NULL) &&
+                vm_fault_protect(&probe, pages, PAGE_BYTES, true, true) == 0 &&
+                vm_fault_move(&probe, pages + PAGE_BYTES, pages, PAGE_BYTES,
+                              true, &done) == 0 &&
+                page_is_protected(pages + PAGE_BYTES);
+    (void)munmap(pages, 2 * PAGE_BYTES);
+    return kept;
 }
 
 VmFaultService *vm_fault_service_new(GError **errp)
@@ -112,6 +149,7 @@ VmFaultService *vm_fault_service_new(GError **errp)
     VmFaultService *fs = g_new0(VmFaultService, 1);
     fs->fd = fd;
     fs->has_move = api.features & UFFD_FEATURE_MOVE;
+    fs->move_keeps_protection = fs->has_move && probe_kept_protection(fd);
     return fs;
 }
 
@@ -126,6 +164,11 @@ void vm_fault_service_free(VmFaultService *fs)
 bool vm_fault_service_has_move(const VmFaultService *fs)
 {
     return fs->has_move;
+}
+
+bool vm_fault_service_move_keeps_protection(const VmFaultService *fs)
+{
+    return fs->move_keeps_protection;
 }
 
 int vm_fault_service_fd(const VmFaultService *fs)
@@ -183,36 +226,11 @@ int vm_fault_service_read(VmFaultService *fs, VmFaultEvent *events, int max)
     return count;
 }
 
-/*
- * One protocol for MOVE, COPY and ZEROPAGE: the kernel reports bytes done, or
- * the error of the first page in the same field, or EAGAIN after partial
- * progress. attempt() runs the ioctl for the rest and returns its field.
- */
-typedef int64_t (*Attempt)(int fd, uint64_t to, uint64_t from, size_t len,
-                           uint64_t mode);
-
-static int go_on(Attempt attempt, int fd, uint64_t to, uint64_t from,
-                 size_t len, uint64_t mode, size_t *ret_done)
-{
-    size_t done = 0;
-    unsigned idle = 0;
-    int result = 0;
-
-    while (done < len) {
-        int64_t n = attempt(fd, to + done, from + done, len - done, mode);
-        if (n > 0) {
-            done += (size_t)n;
-            idle = 0;
-        } else if (n != -EAGAIN || ++idle > RETRIES_MAX) {
-            result = n == 0 ? -EIO : (int)n;
-            break;
-        } else {
-            sched_yield();
-        }
-    }
-    *ret_done = done;
-    return result;
-}
+/* One range of MOVE, COPY or ZEROPAGE, as their attempts see it. */
+typedef struct Range {
+    int fd;
+    uint64_t to, from, mode;
+} Range;
 
 /* The field as written by the kernel, or the ioctl's own errno. */
 static int64_t outcome(int rc, int64_t field)
@@ -223,54 +241,80 @@ static int64_t outcome(int rc, int64_t field)
     return rc < 0 ? -errno : -EIO;
 }
 
-static int64_t attempt_move(int fd, uint64_t to, uint64_t from, size_t len,
-                            uint64_t mode)
+static int64_t attempt_move(void *opaque, size_t done, size_t len)
 {
-    struct uffdio_move op = { .dst = to, .src = from, .len = len,
-                              .mode = mode };
-    int rc = ioctl(fd, UFFDIO_MOVE, &op);
+    const Range *r = opaque;
+    struct uffdio_move op = { .dst = r->to + done, .src = r->from + done,
+                              .len = len, .mode = r->mode };
+    int rc = ioctl(r->fd, UFFDIO_MOVE, &op);
     return outcome(rc, op.move);
 }
 
-static int64_t attempt_copy(int fd, uint64_t to, uint64_t from, size_t len,
-                            uint64_t mode)
+static int64_t attempt_copy(void *opaque, size_t done, size_t len)
 {
-    struct uffdio_copy op = { .dst = to, .src = from, .len = len,
-                              .mode = mode };
-    int rc = ioctl(fd, UFFDIO_COPY, &op);
+    const Range *r = opaque;
+    struct uffdio_copy op = { .dst = r->to + done, .src = r->from + done,
+                              .len = len, .mode = r->mode };
+    int rc = ioctl(r->fd, UFFDIO_COPY, &op);
     return outcome(rc, op.copy);
 }
 
-static int64_t attempt_zero(int fd, uint64_t to, uint64_t from, size_t len,
-                            uint64_t mode)
+static int64_t attempt_zero(void *opaque, size_t done, size_t len)
 {
-    struct uffdio_zeropage op = { .range = { .start = to, .len = len },
-                                  .mode = mode };
-    int rc = ioctl(fd, UFFDIO_ZEROPAGE, &op);
+    const Range *r = opaque;
+    struct uffdio_zeropage op = { .range = { .start = r->to + done,
+                                             .len = len },
+                                  .mode = r->mode };
+    int rc = ioctl(r->fd, UFFDIO_ZEROPAGE, &op);
     return outcome(rc, op.zeropage);
+}
+
+static bool source_gone(void *opaque, size_t done)
+{
+    const Range *r = opaque;
+    unsigned char resident = 1;
+    uintptr_t page = (uintptr_t)(r->from + done);
+
+    return mincore((void *)page, PAGE_BYTES, &resident) == 0 &&
+           !(resident & 1);
 }
 
 int vm_fault_move(VmFaultService *fs, void *to, void *from, size_t len,
                   bool wake, size_t *ret_done)
 {
-    return go_on(attempt_move, fs->fd, (uintptr_t)to, (uintptr_t)from, len,
-                 wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE, ret_done);
+    Range range = { fs->fd, (uintptr_t)to, (uintptr_t)from,
+                    wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE };
+    VmFaultOp op = { attempt_move, source_gone, &range, PAGE_BYTES };
+    size_t unreported;
+    int r = vm_fault_go_on(&op, len, ret_done, &unreported);
+
+    if (wake && unreported > 0) {
+        (void)vm_fault_wake(fs, to, *ret_done);
+    }
+    return r;
 }
 
 int vm_fault_copy(VmFaultService *fs, void *to, const void *from, size_t len,
                   bool write_protect, bool wake, size_t *ret_done)
 {
-    uint64_t mode = (write_protect ? UFFDIO_COPY_MODE_WP : 0) |
-                    (wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE);
-    return go_on(attempt_copy, fs->fd, (uintptr_t)to, (uintptr_t)from, len,
-                 mode, ret_done);
+    Range range = { fs->fd, (uintptr_t)to, (uintptr_t)from,
+                    (write_protect ? UFFDIO_COPY_MODE_WP : 0) |
+                    (wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE) };
+    VmFaultOp op = { attempt_copy, NULL, &range, PAGE_BYTES };
+    size_t unreported;
+
+    return vm_fault_go_on(&op, len, ret_done, &unreported);
 }
 
 int vm_fault_zero(VmFaultService *fs, void *to, size_t len, bool wake,
                   size_t *ret_done)
 {
-    return go_on(attempt_zero, fs->fd, (uintptr_t)to, 0, len,
-                 wake ? 0 : UFFDIO_ZEROPAGE_MODE_DONTWAKE, ret_done);
+    Range range = { fs->fd, (uintptr_t)to, 0,
+                    wake ? 0 : UFFDIO_ZEROPAGE_MODE_DONTWAKE };
+    VmFaultOp op = { attempt_zero, NULL, &range, PAGE_BYTES };
+    size_t unreported;
+
+    return vm_fault_go_on(&op, len, ret_done, &unreported);
 }
 
 int vm_fault_protect(VmFaultService *fs, void *addr, size_t len, bool protect,

@@ -9,9 +9,10 @@
  * that is waited out, and in the end the page is copied. On the way out it
  * means I/O in flight: the page must stay where it is.
  *
- * MOVE drops the write-protect bit, so a page is writable between MOVE and
- * the WRITEPROTECT that follows it. A vCPU that was not waiting for this page
- * can write in that window unseen; the page would then count as equal to the
+ * MOVE drops the write-protect bit, or keeps that of the frame, which has none
+ * (newer kernels). So a page is writable between MOVE and the WRITEPROTECT
+ * that follows it. A vCPU that was not waiting for this page can write in
+ * that window unseen; the page would then count as equal to the
  * swap file and its change be lost at the next page-out. So the content is
  * hashed before the MOVE and again once the protection holds: if the guest
  * wrote in between, the two differ, and the pages are reported as changed.
@@ -72,8 +73,16 @@ static int move_patiently(VmFaultService *fs, void *to, void *from, size_t len,
 static int move_out(void *opaque, void *guest, void *frame, size_t len,
                     size_t *ret_done)
 {
-    return move_patiently(opaque, frame, guest, len, /* wake= */ false,
-                          OUT_BUSY_TRIES, ret_done);
+    int r = move_patiently(opaque, frame, guest, len, /* wake= */ false,
+                           OUT_BUSY_TRIES, ret_done);
+
+    if (*ret_done > 0 && vm_fault_service_move_keeps_protection(opaque)) {
+        /* A read into a protected frame would fault, and wait for us. */
+        int p = vm_fault_protect(opaque, frame, *ret_done,
+                                 /* protect= */ false, /* wake= */ false);
+        return r < 0 ? r : p;
+    }
+    return r;
 }
 
 /* Moves; a page that stays busy is copied, and its frame page dropped. */

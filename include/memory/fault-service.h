@@ -45,6 +45,8 @@ void vm_fault_service_free(VmFaultService *fs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmFaultService, vm_fault_service_free)
 
 bool vm_fault_service_has_move(const VmFaultService *fs); /* Linux 6.8 */
+/* Does a write-protected page that is moved stay protected? */
+bool vm_fault_service_move_keeps_protection(const VmFaultService *fs);
 int vm_fault_service_fd(const VmFaultService *fs);
 
 typedef enum VmFaultRegister {
