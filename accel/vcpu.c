@@ -150,10 +150,10 @@ static void G_GNUC_PRINTF(2, 3)
     v->vcpus->callbacks.internal_error(v->vcpus->opaque, v->index, text);
 }
 
-static void vcpu_ask_reset(Vcpu *v)
+static void vcpu_ask_reset(Vcpu *v, const char *why)
 {
     vcpu_set_stuck(v);
-    v->vcpus->callbacks.reset_requested(v->vcpus->opaque);
+    v->vcpus->callbacks.reset_requested(v->vcpus->opaque, v->index, why);
 }
 
 static void exit_io(Vcpu *v)
@@ -213,7 +213,7 @@ static void exit_system_event(Vcpu *v)
     uint32_t type = v->run->system_event.type;
 
     if (type == KVM_SYSTEM_EVENT_RESET || type == KVM_SYSTEM_EVENT_SHUTDOWN) {
-        vcpu_ask_reset(v);
+        vcpu_ask_reset(v, "reset asked for through KVM");
     } else {
         vcpu_fail(v, "KVM system event %u", type);
     }
@@ -232,7 +232,8 @@ static void vcpu_handle_exit(Vcpu *v)
     case KVM_EXIT_IRQ_WINDOW_OPEN:
         break;
     case KVM_EXIT_SHUTDOWN:
-        vcpu_ask_reset(v);
+        /* Registers tell nothing: on AMD, KVM has reset them already. */
+        vcpu_ask_reset(v, "triple fault");
         break;
     case KVM_EXIT_SYSTEM_EVENT:
         exit_system_event(v);

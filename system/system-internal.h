@@ -97,6 +97,7 @@ struct Vm {
     bool calls_closed;    /* the main thread will not come any more */
     GQueue engine_events; /* VmEngineEvent */
     char *internal_error; /* text of the first */
+    int64_t reset_told_ns; /* when a vCPU's reset was last reported, or 0 */
 };
 
 /* vm.c */

@@ -21,10 +21,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
 
 #define ENGINE_EVENTS_MAX 64u
+#define RESET_TELL_EVERY_NS (10 * VM_NS_PER_SEC)
 
 struct VmCall {
     int (*fn)(Vm *vm, void *arg);
@@ -79,8 +81,39 @@ static void vcpu_internal_error(void *opaque, unsigned cpu, const char *text)
     vm_request(vm, VM_REQUEST_INTERNAL_ERROR);
 }
 
+/* A guest can do it again and again: that must not fill a log. */
+static bool may_tell_reset(Vm *vm)
+{
+    int64_t now_ns = vm_clock_ns();
+    bool may;
+
+    vm_mutex_lock(&vm->lock);
+    may = vm->reset_told_ns == 0 ||
+          now_ns - vm->reset_told_ns >= RESET_TELL_EVERY_NS;
+    if (may) {
+        vm->reset_told_ns = now_ns;
+    }
+    vm_mutex_unlock(&vm->lock);
+    return may;
+}
+
+/*
+ * Some guests reset by a triple fault on purpose. One that did not mean to is
+ * gone without a word of its own, so the VMM has one.
+ */
+static void vcpu_reset_requested(void *opaque, unsigned cpu, const char *text)
+{
+    Vm *vm = opaque;
+
+    if (may_tell_reset(vm)) {
+        vm_report("vCPU %u: %s; the VM is %s", cpu, text,
+                  vm->options->no_reboot ? "shut down (-no-reboot)" : "reset");
+    }
+    vm_request(vm, VM_REQUEST_RESET);
+}
+
 const VcpuCallbacks vm_vcpu_callbacks = {
-    .reset_requested = machine_reset_request,
+    .reset_requested = vcpu_reset_requested,
     .internal_error = vcpu_internal_error,
 };
 

@@ -18,9 +18,9 @@ typedef struct Vcpus Vcpus;
  * counts as paused meanwhile.
  */
 typedef struct VcpuCallbacks {
-    /* Triple fault or KVM_EXIT_SHUTDOWN: QEMU resets. Any vCPU thread; asks
-     * only, does not wait. */
-    void (*reset_requested)(void *opaque);
+    /* The guest can go on by a reset only; text says why. As QEMU does, the
+     * VM is reset. Any vCPU thread; asks only, does not wait. */
+    void (*reset_requested)(void *opaque, unsigned cpu, const char *text);
     /* KVM_RUN failed or an exit makes no sense: the VM must stop. */
     void (*internal_error)(void *opaque, unsigned cpu, const char *text);
 } VcpuCallbacks;

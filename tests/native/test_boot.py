@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The test guest starts, runs and stops; no paging."""
+import os
 import signal
+import struct
 import time
 
 from vmtest import MIB, check, need
@@ -134,6 +136,59 @@ def sigterm(t):
     check(status == 0, 'exit status %d', status)
 
 
+# lidt of a table without entries, ud2: no exception can be delivered.
+CRASH_CODE = b'\x0f\x01\x1d\x10\x00\x10\x00' + b'\x0f\x0b'
+CRASH_LOAD = 0x100000
+
+
+def crash_image(t):
+    """A PVH kernel that ends in a triple fault at once."""
+    path = os.path.join(t.dir, 'crash.elf')
+    note_at = 64 + 2 * 56
+    note = struct.pack('<III4sQ', 4, 8, 18, b'Xen\0', CRASH_LOAD)
+    code_at = note_at + len(note)
+    code = CRASH_CODE.ljust(32, b'\0')
+    header = struct.pack('<4sBBB9xHHIQQQIHHHHHH', b'\x7fELF', 2, 1, 1, 2, 62,
+                         1, CRASH_LOAD, 64, 0, 0, 64, 56, 2, 64, 0, 0)
+    load = struct.pack('<IIQQQQQQ', 1, 7, code_at, CRASH_LOAD, CRASH_LOAD,
+                       len(code), len(code), 1)
+    notes = struct.pack('<IIQQQQQQ', 4, 4, note_at, 0, 0, len(note),
+                        len(note), 4)
+    with open(path, 'wb') as f:
+        f.write(header + load + notes + note + code)
+    return path
+
+
+def triple_fault(t):
+    """With -no-reboot it ends the VMM, which says so to everybody."""
+    need(paging=False)
+    vm = t.vm(t.guest(), 'vm', kernel=crash_image(t),
+              extra=['-S', '-no-reboot'])
+    vm.run('cont')
+    _, event = vm.qmp.wait_event('SHUTDOWN')
+    check(event['data'] == {'guest': True, 'reason': 'guest-reset'},
+          'SHUTDOWN says %s', event['data'])
+    status = vm.wait_exit()
+    check(status == 0, 'exit status %d', status)
+    check(vm.stock or 'vCPU 0: triple fault; the VM is shut down' in
+          vm.stderr(), 'stderr: %r', vm.stderr())
+
+
+def triple_faults(t):
+    """Without -no-reboot it resets, again and again, in few lines."""
+    need(paging=False)
+    vm = t.vm(t.guest(), 'vm', kernel=crash_image(t))
+    at = -1
+    for _ in range(5):
+        at, event = vm.qmp.wait_event('RESET', after=at + 1)
+        check(event['data']['reason'] == 'guest-reset', 'RESET says %s',
+              event['data'])
+    check(vm.status() == 'running', 'status %s', vm.status())
+    lines = vm.stderr().count('vCPU 0: triple fault; the VM is reset')
+    check(vm.stock or lines == 1, '%d lines on stderr', lines)
+    vm.quit()
+
+
 def plain_memory(t):
     """Without -vmemdirect RAM is ordinary memory, and only touched pages
     are resident."""
@@ -150,4 +205,4 @@ def plain_memory(t):
 TESTS = [(f.__name__, f) for f in (
     boot_pc_1, boot_pc_2, boot_q35_1, boot_q35_2, high_memory, exit_status,
     serial_console, stop_and_continue, started_stopped, reset, sigterm,
-    plain_memory)]
+    triple_fault, triple_faults, plain_memory)]

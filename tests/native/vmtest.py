@@ -481,7 +481,7 @@ class Vm:
 
     def __init__(self, test, guest, name, *, stock=False, mem=160, smp=1,
                  machine='pc', append=None, vmemdirect=None, incoming=None,
-                 extra=(), qmp=True, wait_qmp=True, prefix=()):
+                 extra=(), qmp=True, wait_qmp=True, prefix=(), kernel=None):
         self.test = test
         self.guest = guest
         self.name = name
@@ -499,6 +499,7 @@ class Vm:
         self.status_time = 0.0
         self.console = os.path.join(self.dir, 'console')
         guest.add_console(self.console, name)
+        self.kernel = kernel or guest_image()
         self.args = list(prefix) + self.command_line(
             mem, smp, machine, append or {}, vmemdirect, incoming, qmp)
         self.args += list(extra)
@@ -513,7 +514,7 @@ class Vm:
         args = [STOCK if self.stock else our_binary(), '-nodefaults',
                 '-display', 'none', '-M', machine, '-accel', 'kvm',
                 '-cpu', 'qemu64', '-m', str(mem), '-smp', str(smp),
-                '-kernel', guest_image(),
+                '-kernel', self.kernel,
                 '-append', ','.join('%s=%s' % kv for kv in
                                     guest_args.items()),
                 '-chardev', 'file,id=d,path=' + self.console,

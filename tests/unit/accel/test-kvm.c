@@ -288,7 +288,7 @@ static const IoRegionOps done_ops = { no_read, done_write };
 static const IoRegionOps error_ops = { no_read, error_write };
 static const IoRegionOps mmio_ops = { mmio_read, mmio_write };
 
-static void on_reset(void *opaque)
+static void on_reset(void *opaque, unsigned cpu, const char *text)
 {
     ((Devices *)opaque)->resets++;
 }
