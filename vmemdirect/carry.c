@@ -155,7 +155,8 @@ void vmd_carry_import_abort(VmdPager *p, RamImport *im)
 static bool is_busy(const VmdPager *p, ChunkNo c)
 {
     return p->chunks[c].state == VMD_WRITING ||
-           p->chunks[c].state == VMD_FILLING || p->chunks[c].punching;
+           p->chunks[c].state == VMD_FILLING || p->chunks[c].punching ||
+           p->chunks[c].landings > 0;
 }
 
 /* The chunk's RAM pages join it there; an absent one goes where it should,

@@ -6,7 +6,9 @@
  * space: a frame costs memory for the slots (pages) that are populated. The
  * budget is a hard limit on memory:
  *
- *   guest_pages + frames.populated_pages <= budget_pages
+ *   guest_pages + landing_pages + frames.populated_pages <= budget_pages
+ *
+ * where landing_pages are on their way to the guest (landing.c).
  *
  * A free frame is either empty (no memory) or stale (memory with content that
  * nobody wants). Page-out moves guest pages into an empty frame; once they
@@ -41,7 +43,7 @@ void vmd_frames_init(VmdPager *p)
     fr->populated = vm_bitmap_new(slots);
     fr->valid = vm_bitmap_new(slots);
     fr->next = g_new(uint32_t, fr->count);
-    fr->transfers = g_new0(uint16_t, fr->count);
+    fr->owner = g_new0(VmdTransfer *, fr->count);
     fr->stale = VMD_NONE;
     fr->empty = VMD_NONE;
     for (uint32_t f = fr->count; f-- > 0;) {
@@ -55,13 +57,14 @@ void vmd_frames_done(VmdPager *p)
     g_free(p->frames.populated);
     g_free(p->frames.valid);
     g_free(p->frames.next);
-    g_free(p->frames.transfers);
+    g_free(p->frames.owner);
 }
 
 int64_t vmd_free_pages(const VmdPager *p)
 {
     return (int64_t)p->cfg.budget_pages -
-           (int64_t)(p->guest_pages + p->frames.populated_pages);
+           (int64_t)(p->guest_pages + p->landing_pages +
+                     p->frames.populated_pages);
 }
 
 int64_t vmd_available_pages(const VmdPager *p)
@@ -205,7 +208,7 @@ void vmd_frame_put(VmdPager *p, FrameNo f)
     VmdFrames *fr = &p->frames;
     uint64_t pages = populated_of(p, f);
 
-    g_assert(fr->transfers[f] == 0); /* (F3) */
+    g_assert(!fr->owner[f]); /* (F3) */
     vm_bitmap_clear(fr->valid, vmd_frame_first(p, f), p->cfg.chunk_pages);
     if (pages > 0) {
         fr->next[f] = fr->stale;

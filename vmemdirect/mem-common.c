@@ -3,17 +3,31 @@
 #include "mem-common.h"
 
 #include <errno.h>
+#include <glib.h>
 #include <sys/mman.h>
 
-int vmd_mem_copy_in(void *opaque, void *guest, const void *frame, size_t len,
+#include "memory/placement.h"
+#include "memory/ram.h"
+
+/* The kernel copies from here; never written, so it has no memory. */
+static _Alignas(4096) uint8_t zeros[RAM_CHUNK_PAGES_MAX *
+                                          RAM_PAGE_BYTES];
+
+int vmd_mem_copy_in(void *opaque, void *guest, const void *from, size_t len,
                     bool protect, size_t *ret_done)
 {
-    return vm_fault_copy(opaque, guest, frame, len, protect, /* wake= */ true,
+    return vm_fault_copy(opaque, guest, from, len, protect, /* wake= */ true,
                          ret_done);
 }
 
-int vmd_mem_zero(void *opaque, void *guest, size_t len, size_t *ret_done)
+int vmd_mem_zero(void *opaque, void *guest, size_t len, bool own,
+                 size_t *ret_done)
 {
+    if (own) {
+        g_assert(len <= sizeof(zeros));
+        return vm_fault_copy(opaque, guest, zeros, len, /* protect= */ false,
+                             /* wake= */ true, ret_done);
+    }
     return vm_fault_zero(opaque, guest, len, /* wake= */ true, ret_done);
 }
 

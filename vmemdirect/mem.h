@@ -32,10 +32,14 @@ typedef struct VmdMemOps {
      */
     int (*in)(void *opaque, void *guest, void *frame, size_t len, bool protect,
               size_t *ret_done, bool *ret_changed);
-    /* A copy of frame pages that have I/O in flight; wakes. */
-    int (*copy_in)(void *opaque, void *guest, const void *frame, size_t len,
+    /* A copy of pages that stay where they are; protected from the first
+     * moment on; wakes. */
+    int (*copy_in)(void *opaque, void *guest, const void *from, size_t len,
                    bool protect, size_t *ret_done);
-    int (*zero)(void *opaque, void *guest, size_t len, size_t *ret_done);
+    /* Pages of zeros; wakes. own: with memory of their own, since they will
+     * be written; else the kernel may map a page that all share. */
+    int (*zero)(void *opaque, void *guest, size_t len, bool own,
+                size_t *ret_done);
     int (*unprotect)(void *opaque, void *guest, size_t len); /* wakes */
     int (*wake)(void *opaque, void *guest, size_t len);
     /* Gives the memory back to the system; the pages become missing. */

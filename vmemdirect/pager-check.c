@@ -67,13 +67,13 @@ static void check_frames(const VmdPager *p)
     for (FrameNo f = fr->stale; f != VMD_NONE; f = fr->next[f]) {
         stale += vm_bitmap_count(fr->populated, vmd_frame_first(p, f),
                                  p->cfg.chunk_pages);
-        g_assert(fr->transfers[f] == 0);
+        g_assert(!fr->owner[f]);
     }
     g_assert(stale == fr->stale_pages); /* (F2) */
     for (FrameNo f = fr->empty; f != VMD_NONE; f = fr->next[f]) {
         g_assert(vm_bitmap_count(fr->populated, vmd_frame_first(p, f),
                                  p->cfg.chunk_pages) == 0); /* (F3) */
-        g_assert(fr->transfers[f] == 0);
+        g_assert(!fr->owner[f]);
     }
     g_assert(vm_bitmap_count(fr->populated, 0,
                              (size_t)fr->count * p->cfg.chunk_pages) ==

@@ -7,6 +7,8 @@
  *   frame.c     frames and the budget
  *   history.c   aging, keys, lists by key
  *   transfer.c  I/O on behalf of chunks
+ *   landing.c   small reads around a fault
+ *   window.c    how much a fault brings in
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
  *   engine.c    the thread, the mailbox, the public interface
@@ -43,6 +45,8 @@ typedef uint32_t FrameNo;
 #define VMD_READ_TRIES 3u
 #define VMD_RETRY_NS (1000 * 1000 * 1000LL)
 #define VMD_AGING_SLICES 16u
+#define VMD_LANDINGS 64u       /* small reads planned or in flight */
+#define VMD_LANDING_PAGES 16u  /* the largest of them */
 
 typedef enum VmdChunkState {
     VMD_ZERO,
@@ -68,6 +72,9 @@ typedef struct VmdChunk {
     bool sampled : 1;    /* STANDBY: by the soft tracker, not by reclaim */
     bool fresh : 1;      /* became resident since its last aging */
     uint8_t wp_faults;   /* since it came in: how much to unprotect next */
+    uint8_t landings;    /* small reads planned or in flight */
+    uint8_t heat;        /* how dense its faults are, see window.c */
+    uint16_t last_fault; /* low bits of fault_number at its last fault */
 } VmdChunk;
 
 typedef struct VmdList {
@@ -80,11 +87,10 @@ typedef struct VmdFrames {
     uint32_t count;
     /* Slots with memory behind them (charged to the budget). */
     unsigned long *populated;
-    /* STANDBY, WRITING: slots that hold a page of the chunk. FILLING: slots
-     * with a critical read planned, or any read submitted. */
+    /* STANDBY, WRITING: slots that hold a page of the chunk. */
     unsigned long *valid;
-    uint32_t *next;      /* links of the two free lists */
-    uint16_t *transfers; /* transfers that use the frame */
+    uint32_t *next;             /* links of the two free lists */
+    struct VmdTransfer **owner; /* the transfer that uses the frame, if any */
     uint32_t stale;      /* free, with memory */
     uint32_t empty;      /* free, without */
     uint64_t populated_pages; /* all */
@@ -107,14 +113,25 @@ struct VmdTransfer {
     FrameNo frame;  /* VMD_NONE for EXPORT */
     uint8_t *base;  /* where page 0 of the chunk is read to or written from */
     unsigned long todo[RAM_CHUNK_LONGS]; /* not yet submitted */
+    unsigned long flying[RAM_CHUNK_LONGS]; /* FILL: submitted, not done */
     bool queued;
     unsigned in_flight;
     unsigned tries;
     int error;
-    int64_t since_ns; /* CRITICAL: the fault was read */
+    struct VmdLanding *landing; /* CRITICAL */
     RamExport *export_;
     RamImport *import_;
 };
+
+/* A small read around a fault: contract at the head of landing.c. */
+typedef struct VmdLanding {
+    ChunkNo chunk;
+    uint32_t first, count; /* pages of the chunk; count 0: not in use */
+    uint32_t written;      /* bit k: who waits for page first + k will write */
+    bool dropped;          /* the pages were discarded: what comes is stale */
+    int64_t since_ns;      /* when the fault was read */
+    uint8_t *buf;          /* VMD_LANDING_PAGES */
+} VmdLanding;
 
 typedef struct VmdSlot {
     VmdIoRequest request; /* first: done() gets this back */
@@ -143,6 +160,7 @@ typedef struct VmdPagerConfig {
     uint8_t *guest;
     uint64_t pages;
     uint32_t chunk_pages;
+    uint32_t landing_pages; /* the largest small read, <= VMD_LANDING_PAGES */
     uint64_t budget_pages;
     uint8_t *frame_base; /* room for vmd_pager_frames_needed() chunks */
     bool soft_tracker;
@@ -189,6 +207,10 @@ typedef struct VmdPager {
     VmdPendingFault *pending; /* VMD_PENDING_MAX */
     uint32_t pending_count;
     VmdPinWaiter *pin_waiters;
+    uint32_t fault_number; /* hard faults so far; wraps */
+    VmdLanding landings[VMD_LANDINGS];
+    uint8_t *landing_memory;
+    uint64_t landing_pages; /* reserved: they will be the guest's */
     GQueue frame_waiters; /* of RamImport *: want a frame */
     GQueue held_imports;  /* of RamImport *: chunk is busy */
 
@@ -296,6 +318,22 @@ static inline bool vmd_page_stored(const VmdPager *p, PageNo page)
     return vm_bit_test(p->stored, page);
 }
 
+/* --- landing.c ---------------------------------------------------------- */
+void vmd_landings_init(VmdPager *p);
+void vmd_landings_done(VmdPager *p);
+/* The one that brings page i of c, if any. */
+VmdLanding *vmd_landing_find(VmdPager *p, ChunkNo c, uint32_t i);
+/* Reads pages [first, first+count) of c, which must be in the file only, and
+ * not be read already. NULL: no room now. */
+VmdLanding *vmd_landing_start(VmdPager *p, ChunkNo c, uint32_t first,
+                              uint32_t count, int64_t since_ns);
+void vmd_landing_free(VmdPager *p, VmdLanding *l);
+
+/* --- window.c ----------------------------------------------------------- */
+/* Counts a hard fault on c; how many pages, a power of two up to
+ * chunk_pages, the fault should bring in. */
+uint32_t vmd_window(VmdPager *p, ChunkNo c);
+
 /* Does the chunk's frame hold the page? Only STANDBY and WRITING. */
 bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i);
 
@@ -348,8 +386,6 @@ VmdTransfer *vmd_transfer_new(VmdPager *p, VmdTransferKind kind, ChunkNo c,
                               FrameNo f, uint8_t *base);
 /* Queues it; finished (even at once) through vmd_chunk_transfer_finished. */
 void vmd_transfer_start(VmdPager *p, VmdTransfer *t);
-/* Takes a page that is not submitted yet out of a queued fill. */
-bool vmd_transfer_steal(VmdPager *p, ChunkNo c, uint32_t page);
 void vmd_transfer_retry(VmdPager *p, VmdTransfer *t, uint32_t first,
                         uint32_t count);
 void vmd_transfers_pump(VmdPager *p);

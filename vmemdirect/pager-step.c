@@ -56,6 +56,7 @@ void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg)
     p->chunks = g_new0(VmdChunk, p->chunk_count);
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
         p->chunks[c].frame = VMD_NONE;
+        p->chunks[c].last_fault = UINT16_MAX / 2; /* long ago */
     }
     p->pins = g_new0(atomic_uint, p->chunk_count);
     p->leaving = g_new0(atomic_uchar, p->chunk_count);
@@ -68,10 +69,12 @@ void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg)
     vmd_history_init(p);
     vmd_frames_init(p);
     vmd_transfers_init(p);
+    vmd_landings_init(p);
 }
 
 void vmd_pager_done(VmdPager *p)
 {
+    vmd_landings_done(p);
     vmd_transfers_done(p);
     vmd_frames_done(p);
     vmd_history_done(p);

@@ -22,6 +22,10 @@
  *    | +---------------- nothing stored -------------- from STANDBY
  *    +-- discarded
  *
+ * A fault that needs few pages does not go through FILLING: it is a landing
+ * (landing.c), which leaves the state alone until its pages arrive; then
+ * SWAPPED -> RESIDENT. Landings may run beside a fill or a write.
+ *
  *   FILLING -> FAILED: a page cannot be read; left by vmd_pager_retry().
  *   ZERO, SWAPPED -> WRITING, RESIDENT: import (migration), without a fault.
  *
@@ -32,8 +36,8 @@
  *   (1) A chunk has a frame iff it is STANDBY, WRITING or FILLING (a FAILED
  *       one has none).
  *   (2) ZERO: no page present or stored. SWAPPED: none present, some stored.
- *       STANDBY: none present. RESIDENT, FILLING, FAILED: valid of no frame
- *       counts as content.
+ *       STANDBY: none present. RESIDENT, FILLING, FAILED: no frame counts as
+ *       content.
  *   (3) present and stored: equal to the file and write-protected. A write
  *       faults, and takes stored away before the page becomes writable.
  *   (4) present and not stored: the file's copy, if any, is out of date.
@@ -65,6 +69,8 @@
 #include <errno.h>
 
 typedef enum Served { SERVED, DEFERRED } Served;
+
+static Served serve(VmdPager *p, const VmdPendingFault *fault);
 
 static const char *const state_names[] = {
     [VMD_ZERO] = "zero",       [VMD_RESIDENT] = "resident",
@@ -275,24 +281,35 @@ static void zero_run(const VmdPager *p, ChunkNo c, uint32_t i,
     *ret_count = end - first;
 }
 
-static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i)
+/*
+ * Pages that are only read share the system's zero page. One that is written
+ * gets memory of its own at once, with as many neighbours as the window says:
+ * otherwise each costs a second fault, in the kernel.
+ */
+static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i, bool write)
 {
     VmdChunk *chunk = &p->chunks[c];
     PageNo base = vmd_first_page(p, c);
     uint32_t first, count;
     size_t done;
 
+    if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
+        return DEFERRED;
+    }
     zero_run(p, c, i, &first, &count);
+    if (write) {
+        uint32_t window = MAX(vmd_window(p, c), p->cfg.landing_pages);
+        uint32_t end = MIN(first + count, (i & ~(window - 1)) + window);
+        first = MAX(first, i & ~(window - 1));
+        count = end - first;
+    }
     if (!vmd_make_room(p, count, /* reclaim= */ false)) {
         first = i;
         count = 1;
-        if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
-            return DEFERRED;
-        }
     }
     int r = p->cfg.mem->zero(p->cfg.mem_opaque,
                              vmd_guest_addr(p, base + first),
-                             count * RAM_PAGE_BYTES, &done);
+                             count * RAM_PAGE_BYTES, write, &done);
     for (uint32_t k = 0; k < done / RAM_PAGE_BYTES; k++) {
         set_present(p, base + first + k, true);
     }
@@ -348,98 +365,121 @@ static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
     return SERVED;
 }
 
-/* Stored pages of the chunk that are not present: what a fill reads. */
-static void absent_stored(const VmdPager *p, ChunkNo c, unsigned long *ret)
+/* Is the page in the file only, and nobody reads it yet? */
+static bool wants_read(VmdPager *p, ChunkNo c, uint32_t i)
 {
-    PageNo base = vmd_first_page(p, c);
+    PageNo page = vmd_first_page(p, c) + i;
 
-    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
-        ret[w] = 0;
-    }
-    for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
-        if (vmd_page_stored(p, base + i) && !vmd_page_present(p, base + i)) {
-            vm_bit_set(ret, i);
-        }
-    }
-}
-
-/* A page of its own transfer, ahead of everything else. */
-static bool read_critical(VmdPager *p, ChunkNo c, uint32_t i, int64_t since_ns)
-{
-    FrameNo f = p->chunks[c].frame;
-    VmdTransfer *t = vmd_transfer_new(p, VMD_CRITICAL, c, f,
-                                      vmd_frame_addr(p, f));
-
-    if (!t) {
+    if (!vmd_page_stored(p, page) || vmd_page_present(p, page) ||
+        vmd_page_in_frame(p, c, i) || vmd_landing_find(p, c, i)) {
         return false;
     }
-    vm_bit_set(t->todo, i);
-    t->since_ns = since_ns;
-    /* From here on: a second fault on the page must not read it again. */
-    vm_bit_set(p->frames.valid, vmd_frame_first(p, f) + i);
-    vmd_transfer_start(p, t);
+    if (p->chunks[c].state == VMD_FILLING) {
+        const VmdTransfer *t = p->frames.owner[p->chunks[c].frame];
+        return !vm_bit_test(t->flying, i) && !vm_bit_test(t->todo, i);
+    }
     return true;
 }
 
-/* SWAPPED or RESIDENT -> FILLING, page i first. */
-static Served start_fill(VmdPager *p, ChunkNo c, uint32_t i, int64_t since_ns)
+/* Reads page i, and of its window (a power of two) what is beside it. */
+static Served read_few(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
+                       const VmdPendingFault *fault)
 {
-    VmdChunk *chunk = &p->chunks[c];
-    unsigned long rest[RAM_CHUNK_LONGS];
-    unsigned long one[RAM_CHUNK_LONGS] = { 0 };
+    uint32_t low = i & ~(window - 1);
+    uint32_t high = MIN(low + window, vmd_chunk_len(p, c));
+    uint32_t first = i, end = i + 1;
 
-    vm_bit_set(one, i);
-    absent_stored(p, c, rest);
-    FrameNo f = vmd_frame_get(p, rest);
-    if (f == VMD_NONE) {
-        vm_bitmap_clear(rest, 0, RAM_CHUNK_PAGES_MAX);
-        f = vmd_frame_get(p, one);
+    while (first > low && wants_read(p, c, first - 1)) {
+        first--;
     }
-    if (f == VMD_NONE) {
+    while (end < high && wants_read(p, c, end)) {
+        end++;
+    }
+    VmdLanding *l = vmd_landing_start(p, c, first, end - first,
+                                      fault->since_ns);
+    if (!l && end - first > 1) {
+        first = i;
+        l = vmd_landing_start(p, c, i, 1, fault->since_ns);
+    }
+    if (!l) {
         return DEFERRED;
     }
-    chunk->frame = f;
-    if (!read_critical(p, c, i, since_ns)) {
-        drop_frame(p, c);
-        return DEFERRED;
-    }
-    set_state(p, c, VMD_FILLING);
-    chunk->wp_faults = 0;
-    vm_bit_clear(rest, i);
-    VmdTransfer *t = vmd_transfer_new(p, VMD_FILL, c, f,
-                                      vmd_frame_addr(p, f));
-    if (t) { /* else: the rest faults by itself */
-        for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
-            t->todo[w] = rest[w];
-        }
-        vmd_transfer_start(p, t);
+    if (fault->kind == VM_FAULT_WRITE) {
+        l->written |= 1u << (i - first);
     }
     p->stats.faults_hard++;
-    vmd_history_accessed(p, vmd_first_page(p, c) + i);
     return SERVED;
 }
 
-/* A further page of a chunk that is being read. */
-static Served fault_while_filling(VmdPager *p, ChunkNo c, uint32_t i,
-                                  int64_t since_ns)
+/* SWAPPED or RESIDENT -> FILLING: the window around page i, but for what is
+ * being read already. Best effort: pages that it leaves out fault. */
+static void start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window)
 {
-    VmdChunk *chunk = &p->chunks[c];
-    uint64_t slot = vmd_frame_first(p, chunk->frame) + i;
+    unsigned long map[RAM_CHUNK_LONGS] = { 0 };
+    uint32_t low = i & ~(window - 1);
+    uint32_t high = MIN(low + window, vmd_chunk_len(p, c));
+    bool any = false;
 
-    vmd_history_accessed(p, vmd_first_page(p, c) + i);
-    if (vm_bit_test(p->frames.valid, slot)) {
-        return SERVED; /* its read is planned or in flight, and will wake */
-    }
-    if (!vmd_transfer_steal(p, c, i) &&
-        !vm_bit_test(p->frames.populated, slot)) {
-        /* Not part of the fill: its slot is not charged yet. */
-        if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
-            return DEFERRED;
+    for (uint32_t k = low; k < high; k++) {
+        if (wants_read(p, c, k)) {
+            vm_bit_set(map, k);
+            any = true;
         }
-        vmd_frame_gained(p, chunk->frame, i, 1);
     }
-    p->stats.faults_hard++;
-    return read_critical(p, c, i, since_ns) ? SERVED : DEFERRED;
+    FrameNo f = any ? vmd_frame_get(p, map) : VMD_NONE;
+    if (f == VMD_NONE) {
+        return;
+    }
+    VmdTransfer *t = vmd_transfer_new(p, VMD_FILL, c, f,
+                                      vmd_frame_addr(p, f));
+    if (!t) {
+        vmd_frame_put(p, f);
+        return;
+    }
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        t->todo[w] = map[w];
+    }
+    p->chunks[c].frame = f;
+    p->chunks[c].wp_faults = 0;
+    set_state(p, c, VMD_FILLING);
+    vmd_transfer_start(p, t);
+}
+
+/* The page is in the file only. */
+static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
+                         const VmdPendingFault *fault)
+{
+    VmdChunkState state = (VmdChunkState)p->chunks[c].state;
+    VmdLanding *l = vmd_landing_find(p, c, i);
+
+    if (l) {
+        if (fault->kind == VM_FAULT_WRITE) {
+            l->written |= 1u << (i - l->first);
+        }
+        return SERVED; /* it will wake */
+    }
+    if (state == VMD_FILLING) {
+        VmdTransfer *t = p->frames.owner[p->chunks[c].frame];
+        if (vm_bit_test(t->flying, i)) {
+            return SERVED;
+        }
+        vm_bit_clear(t->todo, i); /* sooner by itself */
+    }
+    if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
+        return DEFERRED;
+    }
+    uint32_t window = vmd_window(p, c);
+    bool fill = window > p->cfg.landing_pages &&
+                (state == VMD_SWAPPED || state == VMD_RESIDENT);
+    vmd_history_accessed(p, vmd_first_page(p, c) + i);
+    if (read_few(p, c, i, fill ? 1 : MIN(window, p->cfg.landing_pages),
+                 fault) == DEFERRED) {
+        return DEFERRED;
+    }
+    if (fill) {
+        start_fill(p, c, i, window);
+    }
+    return SERVED;
 }
 
 /* The page is in a frame that is being written to the file: copy it back. */
@@ -450,9 +490,6 @@ static Served fault_while_writing(VmdPager *p, ChunkNo c, uint32_t i)
     size_t done;
 
     p->chunks[c].recalled = true;
-    if (!vmd_page_in_frame(p, c, i)) {
-        return DEFERRED; /* it is in the file; FILLING needs the frame */
-    }
     if (!vmd_make_room(p, 1, /* reclaim= */ true)) {
         return DEFERRED;
     }
@@ -471,7 +508,7 @@ static Served fault_while_writing(VmdPager *p, ChunkNo c, uint32_t i)
 }
 
 static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
-                            int64_t since_ns)
+                            const VmdPendingFault *fault)
 {
     VmdChunk *chunk = &p->chunks[c];
     PageNo page = vmd_first_page(p, c) + i;
@@ -488,24 +525,15 @@ static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
         }
     }
     if (is_zero_page(p, c, i)) {
-        return zero_fault(p, c, i);
+        return zero_fault(p, c, i, fault->kind == VM_FAULT_WRITE);
     }
-    switch ((VmdChunkState)chunk->state) {
-    case VMD_RESIDENT:
-    case VMD_SWAPPED:
-        return start_fill(p, c, i, since_ns);
-    case VMD_FILLING:
-        return fault_while_filling(p, c, i, since_ns);
-    case VMD_WRITING:
+    if (vmd_page_in_frame(p, c, i)) {
         return fault_while_writing(p, c, i);
-    case VMD_FAILED:
-        return DEFERRED; /* for ever, unless vmd_pager_retry() helps */
-    case VMD_ZERO:
-    case VMD_STANDBY:
-    case VMD_STATE__COUNT:
-        break;
     }
-    g_assert_not_reached();
+    if (chunk->state == VMD_FAILED) {
+        return DEFERRED; /* for ever, unless vmd_pager_retry() helps */
+    }
+    return hard_fault(p, c, i, fault);
 }
 
 static Served serve(VmdPager *p, const VmdPendingFault *fault)
@@ -527,7 +555,7 @@ static Served serve(VmdPager *p, const VmdPendingFault *fault)
         wake(p, fault->page, 1); /* moved out since: it faults as missing */
         return SERVED;
     }
-    return missing_fault(p, c, i, fault->since_ns);
+    return missing_fault(p, c, i, fault);
 }
 
 void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind)
@@ -600,6 +628,9 @@ int vmd_chunk_move_out(VmdPager *p, ChunkNo c)
     VmdChunk *chunk = &p->chunks[c];
 
     g_assert(chunk->state == VMD_RESIDENT);
+    if (chunk->landings > 0) {
+        return -EBUSY; /* somebody waits for a page of it */
+    }
     atomic_store(&p->leaving[c], 1);
     if (atomic_load(&p->pins[c]) > 0) { /* (6) */
         atomic_store(&p->leaving[c], 0);
@@ -692,10 +723,15 @@ static void forget_zero_pages(VmdPager *p, ChunkNo c)
     }
 }
 
+/* The chunk's I/O has ended: FAILED if a page of it cannot be read. */
 static void leave_frame(VmdPager *p, ChunkNo c)
 {
-    p->chunks[c].sampled = false;
-    set_state(p, c, settled_state(p, c));
+    VmdChunk *chunk = &p->chunks[c];
+    bool failed = chunk->failed;
+
+    chunk->failed = false;
+    chunk->sampled = false;
+    set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
     drop_frame(p, c);
 }
 
@@ -782,61 +818,115 @@ static void latency(VmdPager *p, int64_t since_ns)
     p->stats.fault_latency[MIN(bucket, VMD_LATENCY_BUCKETS - 1u)]++;
 }
 
+/* A page that somebody waits for cannot be read. */
 static void fail_chunk(VmdPager *p, ChunkNo c, int error)
 {
-    p->chunks[c].failed = true; /* leaves FILLING as FAILED */
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (chunk->state == VMD_STANDBY) {
+        vmd_chunk_recall(p, c);
+    }
+    if (chunk->state == VMD_FILLING || chunk->state == VMD_WRITING) {
+        chunk->failed = true; /* FAILED when its I/O is quiet */
+    } else {
+        set_state(p, c, VMD_FAILED);
+    }
     p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_READ_ERROR, -error,
                          /* stop= */ true);
+}
+
+/* Copies pages [k, k+n) of a landing into the guest. */
+static void land_run(VmdPager *p, const VmdLanding *l, uint32_t k, uint32_t n,
+                     bool written)
+{
+    PageNo page = vmd_first_page(p, l->chunk) + l->first + k;
+    size_t done;
+
+    if (written) {
+        vm_bitmap_clear(p->stored, page, n); /* (3) */
+    }
+    int r = p->cfg.mem->copy_in(p->cfg.mem_opaque, vmd_guest_addr(p, page),
+                                l->buf + k * RAM_PAGE_BYTES,
+                                n * RAM_PAGE_BYTES, !written, &done);
+    for (uint32_t m = 0; m < done / RAM_PAGE_BYTES; m++) {
+        set_present(p, page + m, true);
+    }
+    if (r < 0) {
+        vmd_pager_fatal(p, r);
+    }
+}
+
+/*
+ * The pages of a landing have arrived. Its chunk may have changed its state
+ * meanwhile, but each page is still in the file only, or discarded.
+ */
+static void land(VmdPager *p, VmdLanding *l)
+{
+    VmdChunk *chunk = &p->chunks[l->chunk];
+
+    if (l->dropped) {
+        wake(p, vmd_first_page(p, l->chunk) + l->first, l->count);
+        return;
+    }
+    if (chunk->state == VMD_STANDBY) {
+        vmd_chunk_recall(p, l->chunk);
+    }
+    for (uint32_t k = 0, n; k < l->count && !p->fatal; k += n) {
+        bool written = l->written >> k & 1;
+        for (n = 1; k + n < l->count && (l->written >> (k + n) & 1) == written;
+             n++) {
+        }
+        land_run(p, l, k, n, written);
+    }
+    if (chunk->state == VMD_SWAPPED) {
+        chunk->wp_faults = 0;
+        set_state(p, l->chunk, VMD_RESIDENT);
+    }
+    latency(p, l->since_ns);
+}
+
+static void landing_done(VmdPager *p, VmdTransfer *t, int result)
+{
+    VmdLanding *l = t->landing;
+
+    if (result < 0) {
+        p->stats.read_errors++;
+        if (!l->dropped && t->tries + 1 < VMD_READ_TRIES) {
+            vmd_transfer_retry(p, t, l->first, l->count);
+            return;
+        }
+        if (l->count > 1 || l->dropped) {
+            /* Who waits faults again, and then gets its page alone. */
+            p->chunks[l->chunk].heat = 0;
+        } else {
+            fail_chunk(p, l->chunk, result);
+        }
+        wake(p, vmd_first_page(p, l->chunk) + l->first, l->count);
+    } else {
+        land(p, l);
+    }
+    vmd_landing_free(p, l);
 }
 
 void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                          uint32_t count, int result)
 {
     unsigned long map[RAM_CHUNK_LONGS] = { 0 };
-    uint64_t slot = vmd_frame_first(p, t->frame) + first;
 
+    if (t->kind == VMD_CRITICAL) {
+        landing_done(p, t, result);
+        return;
+    }
     g_assert(p->chunks[t->chunk].state == VMD_FILLING);
-    vm_bitmap_clear(p->frames.valid, slot, count);
     if (result == 0) {
         vm_bitmap_set(map, first, count);
         move_in(p, t->chunk, t->frame, map);
-        if (t->kind == VMD_CRITICAL) {
-            latency(p, t->since_ns);
-        }
-        return;
-    }
-    p->stats.read_errors++;
-    t->error = result;
-    if (t->kind == VMD_CRITICAL) {
-        if (t->tries + 1 < VMD_READ_TRIES) {
-            vm_bitmap_set(p->frames.valid, slot, count);
-            vmd_transfer_retry(p, t, first, count);
-        } else {
-            fail_chunk(p, t->chunk, result);
-        }
         return;
     }
     /* A fill that fails is no harm yet: its pages fault by themselves, and a
      * thread that waits already is woken to do so. */
+    p->stats.read_errors++;
     wake(p, vmd_first_page(p, t->chunk) + first, count);
-}
-
-static void fill_finished(VmdPager *p, ChunkNo c)
-{
-    VmdChunk *chunk = &p->chunks[c];
-
-    if (p->frames.transfers[chunk->frame] > 0) {
-        return;
-    }
-    bool failed = chunk->failed;
-    chunk->failed = false;
-    set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
-    drop_frame(p, c);
-    if (failed) {
-        /* Who waits faults again, and then waits in pending[]: there it is
-         * served if vmd_pager_retry() makes the chunk readable. */
-        wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
-    }
 }
 
 static void write_finished(VmdPager *p, VmdTransfer *t)
@@ -857,9 +947,8 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
         vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, chunk->frame),
                       p->cfg.chunk_pages);
         move_in(p, c, chunk->frame, map);
-        set_state(p, c, settled_state(p, c));
         chunk->wp_faults = 0;
-        drop_frame(p, c);
+        leave_frame(p, c);
     } else if (t->error) {
         set_state(p, c, VMD_STANDBY); /* (9): the data stays in the frame */
     } else {
@@ -875,8 +964,9 @@ void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t)
 {
     switch (t->kind) {
     case VMD_CRITICAL:
+        break;
     case VMD_FILL:
-        fill_finished(p, t->chunk);
+        leave_frame(p, t->chunk);
         break;
     case VMD_WRITE:
         write_finished(p, t);
@@ -902,6 +992,10 @@ void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
     g_assert(p->chunks[c].frame == VMD_NONE);
     for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
          i = (uint32_t)vm_bitmap_next_set(pages, i + 1, len)) {
+        VmdLanding *l = vmd_landing_find(p, c, i);
+        if (l) {
+            l->dropped = true;
+        }
         vm_bit_clear(p->stored, base + i);
         if (vmd_page_present(p, base + i)) {
             set_present(p, base + i, false);

@@ -53,7 +53,8 @@ VmdTransfer *vmd_transfer_new(VmdPager *p, VmdTransferKind kind, ChunkNo c,
         *t = (VmdTransfer){ .kind = kind, .chunk = c, .frame = f,
                             .base = base };
         if (f != VMD_NONE) {
-            p->frames.transfers[f]++;
+            g_assert(!p->frames.owner[f]);
+            p->frames.owner[f] = t;
         }
     }
     return t;
@@ -95,7 +96,7 @@ static bool todo_empty(const VmdTransfer *t)
 static void finish(VmdPager *p, VmdTransfer *t)
 {
     if (t->frame != VMD_NONE) {
-        p->frames.transfers[t->frame]--;
+        p->frames.owner[t->frame] = NULL;
     }
     vmd_chunk_transfer_finished(p, t);
     t->next = p->free_transfers;
@@ -109,17 +110,6 @@ void vmd_transfer_start(VmdPager *p, VmdTransfer *t)
     } else {
         enqueue(p, t);
     }
-}
-
-bool vmd_transfer_steal(VmdPager *p, ChunkNo c, uint32_t page)
-{
-    for (VmdTransfer *t = p->queue[VMD_FILL].first; t; t = t->next) {
-        if (t->chunk == c && vm_bit_test(t->todo, page)) {
-            vm_bit_clear(t->todo, page);
-            return true;
-        }
-    }
-    return false;
 }
 
 void vmd_transfer_retry(VmdPager *p, VmdTransfer *t, uint32_t first,
@@ -162,6 +152,7 @@ static void request_done(VmdIoRequest *request, int result)
     p->in_flight--;
     p->requests[t->kind]--;
     t->in_flight--;
+    vm_bitmap_clear(t->flying, slot->first, slot->count);
     if (t->kind == VMD_WRITE) {
         vmd_chunk_write_done(p, t, slot->first, slot->count, result);
     } else {
@@ -277,10 +268,7 @@ static bool submit_run(VmdPager *p, VmdTransfer *t)
     p->in_flight++;
     p->requests[t->kind]++;
     t->in_flight++;
-    if (t->kind == VMD_FILL) { /* critical pages have it already */
-        vm_bitmap_set(p->frames.valid, vmd_frame_first(p, t->frame) + first,
-                      count);
-    }
+    vm_bitmap_set(t->flying, first, count);
     count_operation(p, t, count);
     return true;
 }
@@ -292,7 +280,7 @@ void vmd_transfers_pump(VmdPager *p)
         while ((t = p->queue[kind].first) &&
                may_submit(p, (VmdTransferKind)kind)) {
             if (todo_empty(t)) {
-                /* Its last pages were stolen by critical reads. */
+                /* Its last pages were read by landings instead. */
                 unqueue_first(p, (VmdTransferKind)kind);
                 if (t->in_flight == 0) {
                     finish(p, t);

@@ -81,24 +81,24 @@ static int mem_in(void *opaque, void *guest, void *frame, size_t len,
     return 0;
 }
 
-static int mem_copy_in(void *opaque, void *guest, const void *frame,
+static int mem_copy_in(void *opaque, void *guest, const void *from,
                        size_t len, bool protect, size_t *ret_done)
 {
     Fake *f = opaque;
-    size_t page = guest_page(f, guest);
-
-    g_assert_cmpuint(len, ==, RAM_PAGE_BYTES);
-    g_assert_false(f->guest_present[page]);
-    g_assert_true(f->frame_present[frame_slot(f, frame)]);
-    memcpy(guest, frame, len);
-    f->guest_present[page] = true;
-    f->guest_protected[page] = protect;
+    for (size_t i = 0; i < len / RAM_PAGE_BYTES; i++) {
+        size_t page = guest_page(f, guest) + i;
+        g_assert_false(f->guest_present[page]);
+        f->guest_present[page] = true;
+        f->guest_protected[page] = protect;
+    }
+    memcpy(guest, from, len);
     f->wakes++;
     *ret_done = len;
     return 0;
 }
 
-static int mem_zero(void *opaque, void *guest, size_t len, size_t *ret_done)
+static int mem_zero(void *opaque, void *guest, size_t len, bool own,
+                    size_t *ret_done)
 {
     Fake *f = opaque;
 
@@ -191,6 +191,13 @@ static const VmdIoOps fake_io_ops = {
     .reap = io_reap,
 };
 
+static bool is_framed(Fake *f, const uint8_t *at)
+{
+    return at >= f->frames &&
+           at < f->frames + (size_t)f->pager.frames.count *
+                            FAKE_CHUNK_PAGES * RAM_PAGE_BYTES;
+}
+
 /* What the device does: memory to file or file to memory. */
 static void perform(Fake *f, VmdIoRequest *req)
 {
@@ -198,9 +205,7 @@ static void perform(Fake *f, VmdIoRequest *req)
         size_t page = (req->offset + done) / RAM_PAGE_BYTES;
         uint8_t *in_file = f->file + page * RAM_PAGE_BYTES;
         uint8_t *in_memory = req->buf + done;
-        bool framed = in_memory >= f->frames &&
-                      in_memory < f->frames + (size_t)f->pager.frames.count *
-                                  FAKE_CHUNK_PAGES * RAM_PAGE_BYTES;
+        bool framed = is_framed(f, in_memory);
         switch (req->op) {
         case VMD_IO_WRITE:
             g_assert_true(f->frame_present[frame_slot(f, in_memory)]);
@@ -228,7 +233,7 @@ void fake_complete(Fake *f, unsigned index, int result)
 
     if (result == 0) {
         perform(f, req);
-    } else if (req->op == VMD_IO_READ && req->buf >= f->frames) {
+    } else if (req->op == VMD_IO_READ && is_framed(f, req->buf)) {
         /* The kernel populated the pages before it failed. */
         for (uint32_t done = 0; done < req->len; done += RAM_PAGE_BYTES) {
             f->frame_present[frame_slot(f, req->buf + done)] = true;
@@ -347,6 +352,7 @@ Fake *fake_new(uint64_t budget_pages, bool soft_tracker)
         .guest = f->guest,
         .pages = FAKE_PAGES,
         .chunk_pages = FAKE_CHUNK_PAGES,
+        .landing_pages = FAKE_LANDING_PAGES,
         .budget_pages = budget_pages,
         .frame_base = f->frames,
         .soft_tracker = soft_tracker,
@@ -420,6 +426,12 @@ void fake_step(Fake *f)
 VmdChunkState fake_state(Fake *f, ChunkNo c)
 {
     return (VmdChunkState)f->pager.chunks[c].state;
+}
+
+void fake_make_dense(Fake *f, ChunkNo c)
+{
+    f->pager.chunks[c].heat = 5;
+    f->pager.chunks[c].last_fault = (uint16_t)f->pager.fault_number;
 }
 
 void fake_standby(Fake *f, ChunkNo c)

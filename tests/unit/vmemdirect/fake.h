@@ -14,6 +14,7 @@
 #include "../../../vmemdirect/pager-internal.h"
 
 #define FAKE_CHUNK_PAGES 8u
+#define FAKE_LANDING_PAGES 4u
 #define FAKE_CHUNKS 24u
 #define FAKE_PAGES (FAKE_CHUNK_PAGES * FAKE_CHUNKS - 3) /* a short last one */
 
@@ -59,6 +60,8 @@ VmdIoRequest *fake_request(Fake *f, unsigned index);
 unsigned fake_requests(Fake *f);
 
 VmdChunkState fake_state(Fake *f, ChunkNo c);
+/* The next fault on the chunk brings all of it. */
+void fake_make_dense(Fake *f, ChunkNo c);
 /* Moves a resident chunk to STANDBY; writes a STANDBY chunk back and
  * completes the I/O. */
 void fake_standby(Fake *f, ChunkNo c);
