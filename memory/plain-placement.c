@@ -26,7 +26,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "util/bits.h"
 #include "util/fd.h"
@@ -248,20 +247,14 @@ static int plain_import_zero(void *opaque, ChunkNo chunk,
                              const uint8_t *history)
 {
     PlainPlacement *p = opaque;
-    PageNo first = chunk_first(p, chunk);
-    uint32_t pages;
+    RamRange range;
 
     if (chunk >= plain_chunks(p)) {
         return -EINVAL;
     }
-    pages = chunk_length(p, chunk);
-    /* Locked memory refuses; then page by page. */
-    if (madvise(page_hva(p, first), (size_t)pages << RAM_PAGE_BITS,
-                MADV_DONTNEED) < 0) {
-        for (uint32_t i = 0; i < pages; i++) {
-            clear_page(page_hva(p, first + i));
-        }
-    }
+    range.offset = chunk_first(p, chunk) << RAM_PAGE_BITS;
+    range.len = (uint64_t)chunk_length(p, chunk) << RAM_PAGE_BITS;
+    ram_discard(p->ram, &range, 1);
     return 0;
 }
 

@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "util/bits.h"
@@ -190,6 +191,35 @@ void ram_unpin(RamBlock *rb, RamOffset offset, size_t len)
     ram_check_range(rb, offset, len);
     if (rb->pager && len > 0) {
         rb->pager->unpin(rb->pager_opaque, offset, len);
+    }
+}
+
+/* Locked memory keeps its pages; then they are cleared. */
+static void give_back(RamBlock *rb, const RamRange *range)
+{
+    uint8_t *hva = rb->hva + range->offset;
+
+    if (range->len > 0 && madvise(hva, range->len, MADV_DONTNEED) < 0) {
+        memset(hva, 0, range->len);
+    }
+}
+
+void ram_discard(RamBlock *rb, const RamRange *ranges, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        ram_check_range(rb, ranges[i].offset, ranges[i].len);
+        g_assert(ranges[i].offset % RAM_PAGE_BYTES == 0 &&
+                 ranges[i].len % RAM_PAGE_BYTES == 0);
+        if (!rb->pager) {
+            give_back(rb, &ranges[i]);
+        }
+    }
+    if (rb->pager) {
+        vm_assert_may_fault();
+        rb->pager->discard(rb->pager_opaque, ranges, count);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        ram_mark_dirty(rb, ranges[i].offset, ranges[i].len); /* (1) */
     }
 }
 

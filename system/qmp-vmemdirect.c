@@ -39,6 +39,7 @@ static const struct {
     COUNTER("import-swap-bytes", import_swap_bytes),
     COUNTER("dropped-clean-bytes", dropped_clean_bytes),
     COUNTER("found-zero-bytes", found_zero_bytes),
+    COUNTER("discarded-bytes", discarded_bytes),
     COUNTER("read-errors", read_errors),
     COUNTER("write-errors", write_errors),
 #undef COUNTER

@@ -35,6 +35,10 @@
 
 #define MIN_BUDGET_CHUNKS 16u
 #define EVENTS_PER_READ 64
+/* Pages that one message discards: some milliseconds; and what the call for
+ * a range costs, in pages. */
+#define DISCARD_PAGES_PER_CALL UINT64_C(4096)
+#define DISCARD_RANGE_COST_PAGES UINT64_C(16)
 
 typedef struct Message Message;
 struct Message {
@@ -505,9 +509,51 @@ static int engine_pin(void *opaque, RamOffset offset, size_t len)
     return call.result;
 }
 
+/* --- discard ------------------------------------------------------------- */
+
+typedef struct DiscardCall {
+    const RamRange *ranges;
+    unsigned count;
+    unsigned at;         /* the range in which it goes on, and ... */
+    uint64_t done_pages; /* ... how much of that is done */
+} DiscardCall;
+
+/* A bounded part of it, so that faults are served in between. */
+static void call_discard(VmdPager *p, void *arg)
+{
+    DiscardCall *d = arg;
+    uint64_t left = DISCARD_PAGES_PER_CALL;
+
+    while (left > 0 && d->at < d->count) {
+        const RamRange *range = &d->ranges[d->at];
+        uint64_t pages = (range->len >> RAM_PAGE_BITS) - d->done_pages;
+        uint64_t now = MIN(pages, left);
+
+        vmd_pager_discard(p, (range->offset >> RAM_PAGE_BITS) + d->done_pages,
+                          now);
+        d->done_pages += now;
+        if (now == pages) {
+            d->at++;
+            d->done_pages = 0;
+        }
+        left -= MIN(left, MAX(now, DISCARD_RANGE_COST_PAGES));
+    }
+}
+
+static void engine_discard(void *opaque, const RamRange *ranges,
+                           unsigned count)
+{
+    DiscardCall d = { .ranges = ranges, .count = count };
+
+    while (d.at < d.count) {
+        call_pager(opaque, call_discard, &d);
+    }
+}
+
 const RamPagerOps vmd_pager_ops = {
     .pin = engine_pin,
     .unpin = engine_unpin,
+    .discard = engine_discard,
 };
 
 /* --- control ------------------------------------------------------------- */

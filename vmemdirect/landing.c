@@ -11,9 +11,8 @@
  * The pages are charged to the budget when the read is planned
  * (landing_pages), the buffers are not: 4 MiB a VM.
  *
- * Invariants: a page is read by one landing or one fill at a time; a landing
- * whose pages were discarded meanwhile is marked dropped, and what it brings
- * is thrown away.
+ * Invariants: a page is read by one landing or one fill at a time. What is
+ * brought of pages that were discarded meanwhile is thrown away.
  *
  * Threads: the pager thread.
  */
@@ -42,7 +41,7 @@ VmdLanding *vmd_landing_find(VmdPager *p, ChunkNo c, uint32_t i)
     }
     for (unsigned k = 0; k < VMD_LANDINGS; k++) {
         VmdLanding *l = &p->landings[k];
-        if (l->count > 0 && !l->dropped && l->chunk == c && i >= l->first &&
+        if (l->count > 0 && l->chunk == c && i >= l->first &&
             i - l->first < l->count) {
             return l;
         }

@@ -128,7 +128,6 @@ typedef struct VmdLanding {
     ChunkNo chunk;
     uint32_t first, count; /* pages of the chunk; count 0: not in use */
     uint32_t written;      /* bit k: who waits for page first + k will write */
-    bool dropped;          /* the pages were discarded: what comes is stale */
     int64_t since_ns;      /* when the fault was read */
     uint8_t *buf;          /* VMD_LANDING_PAGES */
 } VmdLanding;
@@ -231,6 +230,7 @@ typedef struct VmdPager {
     int64_t next_slice_ns;
     uint32_t slice;      /* of the aging walk */
     uint32_t punch_slice; /* slice at the last walk for holes */
+    uint32_t punch_left;  /* chunks that it may still pass in this slice */
     uint32_t punch_hand;  /* of that walk */
     uint32_t sample_hand; /* clock of the soft tracker */
     int64_t purse_ns;     /* what it may cost; negative: in debt */
@@ -274,8 +274,11 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
 void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                           uint32_t count, int result);
 void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t);
-/* For import: */
+/* The pages of the map (bit 0 is page 0 of the chunk) are zero from now on,
+ * in any state of the chunk; see "Discard" in pager.c. */
 void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages);
+void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count);
+/* For import: */
 void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
                           const unsigned long *pages);
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im);

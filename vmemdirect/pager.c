@@ -20,7 +20,8 @@
  *    | |           |    |                   quiet    v
  *    | |           +--SWAPPED <--------------------- clean or zero: dropped
  *    | +---------------- nothing stored -------------- from STANDBY
- *    +-- discarded
+ *    +-- discarded: from RESIDENT, SWAPPED, STANDBY, FAILED at once; WRITING
+ *        and FILLING end as usual, with nothing left to keep
  *
  * A fault that needs few pages does not go through FILLING: it is a landing
  * (landing.c), which leaves the state alone until its pages arrive; then
@@ -49,6 +50,17 @@
  *   (8) guest_pages is the number of present pages.
  *   (9) While any kind of error is pending the content of a page is still in
  *       one of the four places: errors lose nothing.
+ *  (10) What I/O in flight brings or takes away counts only for pages that
+ *       were not discarded meanwhile: a read, for those still stored and
+ *       absent; a write, for those still in the frame and absent.
+ *
+ * Discard. The guest gives pages up, and from then on they read as zero:
+ * they leave all four places within the call, whatever the chunk is doing,
+ * so that nobody waits for I/O. A page is zero by (10) even if a read of its
+ * old content is still to come; it may fault in as zero beside it. Pins do
+ * not hold discards up: only the guest's own I/O into a page that it gave up
+ * is lost, and a pinning thread that touches such a page faults like any
+ * other. The blocks of the file are punched later (reclaim.c).
  *
  * Pins. pin: pins[c]++, then wait until leaving[c] is 0, then (if pages are
  * missing) ask the pager thread for them. Move-out: leaving[c] = 1, then look
@@ -59,7 +71,9 @@
  *
  * A fault that cannot be served now (no memory, a write in flight) waits in
  * pending[] and is tried again at each step. Waking a thread whose page is
- * not there is always allowed: it faults again.
+ * not there is always allowed: it faults again. A discard wakes who waits for
+ * a read of the page; any other fault on it is still in pending[] or in the
+ * kernel's queue.
  *
  * Threads: the pager thread; pins, leaving and present are also read and
  * pins written by pinning threads.
@@ -365,13 +379,30 @@ static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
     return SERVED;
 }
 
-/* Is the page in the file only, and nobody reads it yet? */
-static bool wants_read(VmdPager *p, ChunkNo c, uint32_t i)
+/* For chunks of which no frame counts as content, or pages not in it. */
+static bool in_file_only(const VmdPager *p, ChunkNo c, uint32_t i)
 {
     PageNo page = vmd_first_page(p, c) + i;
 
-    if (!vmd_page_stored(p, page) || vmd_page_present(p, page) ||
-        vmd_page_in_frame(p, c, i) || vmd_landing_find(p, c, i)) {
+    return vmd_page_stored(p, page) && !vmd_page_present(p, page);
+}
+
+static bool any_in_file_only(const VmdPager *p, ChunkNo c, uint32_t first,
+                             uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        if (in_file_only(p, c, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is the page in the file only, and nobody reads it yet? */
+static bool wants_read(VmdPager *p, ChunkNo c, uint32_t i)
+{
+    if (!in_file_only(p, c, i) || vmd_page_in_frame(p, c, i) ||
+        vmd_landing_find(p, c, i)) {
         return false;
     }
     if (p->chunks[c].state == VMD_FILLING) {
@@ -727,7 +758,8 @@ static void forget_zero_pages(VmdPager *p, ChunkNo c)
 static void leave_frame(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
-    bool failed = chunk->failed;
+    bool failed = chunk->failed &&
+                  any_in_file_only(p, c, 0, vmd_chunk_len(p, c));
 
     chunk->failed = false;
     chunk->sampled = false;
@@ -804,7 +836,8 @@ void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     }
     note_write_success(p);
     for (uint32_t i = first; i < first + count; i++) {
-        if (!vmd_page_present(p, base + i)) { /* (5) */
+        if (vmd_page_in_frame(p, t->chunk, i) &&
+            !vmd_page_present(p, base + i)) { /* (5), (10) */
             vm_bit_set(p->stored, base + i);
         }
     }
@@ -858,25 +891,26 @@ static void land_run(VmdPager *p, const VmdLanding *l, uint32_t k, uint32_t n,
 
 /*
  * The pages of a landing have arrived. Its chunk may have changed its state
- * meanwhile, but each page is still in the file only, or discarded.
+ * meanwhile, but each page is still in the file only, or discarded (10).
  */
 static void land(VmdPager *p, VmdLanding *l)
 {
     VmdChunk *chunk = &p->chunks[l->chunk];
 
-    if (l->dropped) {
-        wake(p, vmd_first_page(p, l->chunk) + l->first, l->count);
-        return;
-    }
     if (chunk->state == VMD_STANDBY) {
         vmd_chunk_recall(p, l->chunk);
     }
     for (uint32_t k = 0, n; k < l->count && !p->fatal; k += n) {
+        bool wanted = in_file_only(p, l->chunk, l->first + k);
         bool written = l->written >> k & 1;
-        for (n = 1; k + n < l->count && (l->written >> (k + n) & 1) == written;
+        for (n = 1; k + n < l->count &&
+                    in_file_only(p, l->chunk, l->first + k + n) == wanted &&
+                    (l->written >> (k + n) & 1) == written;
              n++) {
         }
-        land_run(p, l, k, n, written);
+        if (wanted) {
+            land_run(p, l, k, n, written);
+        }
     }
     if (chunk->state == VMD_SWAPPED) {
         chunk->wp_faults = 0;
@@ -889,13 +923,17 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
 {
     VmdLanding *l = t->landing;
 
+    if (!any_in_file_only(p, l->chunk, l->first, l->count)) {
+        vmd_landing_free(p, l); /* (10): who waited has been woken */
+        return;
+    }
     if (result < 0) {
         p->stats.read_errors++;
-        if (!l->dropped && t->tries + 1 < VMD_READ_TRIES) {
+        if (t->tries + 1 < VMD_READ_TRIES) {
             vmd_transfer_retry(p, t, l->first, l->count);
             return;
         }
-        if (l->count > 1 || l->dropped) {
+        if (l->count > 1) {
             /* Who waits faults again, and then gets its page alone. */
             p->chunks[l->chunk].heat = 0;
         } else {
@@ -919,7 +957,11 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     }
     g_assert(p->chunks[t->chunk].state == VMD_FILLING);
     if (result == 0) {
-        vm_bitmap_set(map, first, count);
+        for (uint32_t i = first; i < first + count; i++) {
+            if (in_file_only(p, t->chunk, i)) { /* (10) */
+                vm_bit_set(map, i);
+            }
+        }
         move_in(p, t->chunk, t->frame, map);
         return;
     }
@@ -949,7 +991,7 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
         move_in(p, c, chunk->frame, map);
         chunk->wp_faults = 0;
         leave_frame(p, c);
-    } else if (t->error) {
+    } else if (t->error && frame_valid_pages(p, c) > 0) {
         set_state(p, c, VMD_STANDBY); /* (9): the data stays in the frame */
     } else {
         leave_frame(p, c);
@@ -979,38 +1021,139 @@ void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t)
     }
 }
 
-/* --- import -------------------------------------------------------------- */
+/* --- discard ------------------------------------------------------------- */
+
+/* map: bits that other does not have leave it. */
+static void keep_common(unsigned long *map, const unsigned long *other)
+{
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        map[w] &= other[w];
+    }
+}
+
+static void give_back(VmdPager *p, uint8_t *addr, uint32_t pages)
+{
+    int r = p->cfg.mem->discard(p->cfg.mem_opaque, addr,
+                                pages * RAM_PAGE_BYTES);
+
+    if (r < 0) {
+        vmd_pager_fatal(p, r);
+    }
+}
+
+static void discard_present(VmdPager *p, ChunkNo c, const unsigned long *map)
+{
+    unsigned long pages[RAM_CHUNK_LONGS];
+    PageNo base = vmd_first_page(p, c);
+    uint32_t len = vmd_chunk_len(p, c), end;
+
+    vmd_bits_take(pages, p->present, base, len);
+    keep_common(pages, map);
+    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
+         i = (uint32_t)vm_bitmap_next_set(pages, end, len)) {
+        end = (uint32_t)vm_bitmap_next_clear(pages, i, len);
+        for (uint32_t k = i; k < end; k++) {
+            set_present(p, base + k, false);
+        }
+        give_back(p, vmd_guest_addr(p, base + i), end - i);
+    }
+}
+
+/* In WRITING the memory is still in use; the chunk's end frees it. */
+static void discard_framed(VmdPager *p, ChunkNo c, const unsigned long *map)
+{
+    unsigned long pages[RAM_CHUNK_LONGS];
+    FrameNo f = p->chunks[c].frame;
+    uint32_t len = vmd_chunk_len(p, c), end;
+
+    vmd_bits_take(pages, p->frames.valid, vmd_frame_first(p, f), len);
+    keep_common(pages, map);
+    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
+         i = (uint32_t)vm_bitmap_next_set(pages, end, len)) {
+        end = (uint32_t)vm_bitmap_next_clear(pages, i, len);
+        for (uint32_t k = i; k < end; k++) {
+            frame_forget(p, c, k);
+        }
+        if (p->chunks[c].state == VMD_STANDBY) {
+            give_back(p, vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES, end - i);
+            vmd_frame_lost(p, f, i, end - i);
+        }
+    }
+}
+
+/* The state that is left, where no I/O is under way. */
+static void settle(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (chunk->state == VMD_STANDBY) {
+        if (frame_valid_pages(p, c) == 0) {
+            leave_frame(p, c);
+        }
+    } else if (chunk->state == VMD_FAILED &&
+               any_in_file_only(p, c, 0, vmd_chunk_len(p, c))) {
+        return; /* nobody knows whether the rest can be read */
+    } else if (settled_state(p, c) != chunk->state) {
+        set_state(p, c, settled_state(p, c));
+    }
+}
 
 void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
 {
+    VmdChunk *chunk = &p->chunks[c];
     PageNo base = vmd_first_page(p, c);
     uint32_t len = vmd_chunk_len(p, c);
 
+    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
+         i = (uint32_t)vm_bitmap_next_set(pages, i + 1, len)) {
+        vm_bit_clear(p->stored, base + i);
+    }
+    discard_present(p, c, pages);
+    if (chunk->state == VMD_STANDBY || chunk->state == VMD_WRITING) {
+        discard_framed(p, c, pages);
+    }
+    if (chunk->state != VMD_WRITING && chunk->state != VMD_FILLING) {
+        settle(p, c);
+    }
+    if (chunk->state == VMD_FILLING || chunk->landings > 0) {
+        wake(p, base, len); /* who waits for a read that is void */
+    }
+}
+
+void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count)
+{
+    PageNo end = first + count;
+
+    g_assert(end <= p->cfg.pages);
+    for (PageNo page = first; page < end && !p->fatal;) {
+        unsigned long map[RAM_CHUNK_LONGS] = { 0 };
+        ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
+        PageNo base = vmd_first_page(p, c);
+        PageNo stop = MIN(end, base + vmd_chunk_len(p, c));
+
+        vm_bitmap_set(map, page - base, stop - page);
+        vmd_chunk_discard(p, c, map);
+        page = stop;
+    }
+    p->stats.discarded_bytes += count * RAM_PAGE_BYTES;
+}
+
+/* --- import -------------------------------------------------------------- */
+
+/* Older copies go, wherever they are; the chunk ends without a frame. */
+static void make_way(VmdPager *p, ChunkNo c, const unsigned long *pages)
+{
     if (p->chunks[c].state == VMD_STANDBY) {
         vmd_chunk_recall(p, c);
     }
     g_assert(p->chunks[c].frame == VMD_NONE);
-    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
-         i = (uint32_t)vm_bitmap_next_set(pages, i + 1, len)) {
-        VmdLanding *l = vmd_landing_find(p, c, i);
-        if (l) {
-            l->dropped = true;
-        }
-        vm_bit_clear(p->stored, base + i);
-        if (vmd_page_present(p, base + i)) {
-            set_present(p, base + i, false);
-            (void)p->cfg.mem->discard(p->cfg.mem_opaque,
-                                      vmd_guest_addr(p, base + i),
-                                      RAM_PAGE_BYTES);
-        }
-    }
-    set_state(p, c, settled_state(p, c));
+    vmd_chunk_discard(p, c, pages);
 }
 
 void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
                           const unsigned long *pages)
 {
-    vmd_chunk_discard(p, c, pages); /* older copies, wherever they are */
+    make_way(p, c, pages);
     move_in(p, c, f, pages);
     set_state(p, c, settled_state(p, c));
 }
@@ -1028,7 +1171,7 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
     if (!t) {
         return false;
     }
-    vmd_chunk_discard(p, c, im->pages); /* stored again when written */
+    make_way(p, c, im->pages); /* stored again when written */
     for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
         if (vm_bit_test(im->pages, i)) {
             vm_bit_set(t->todo, i);

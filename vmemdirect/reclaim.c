@@ -21,6 +21,7 @@
 #define WRITE_BACKS_PER_STEP 16u
 #define SKIPS_PER_STEP 16u
 #define PUNCH_CHUNKS_PER_STEP 64u
+#define PUNCH_CHUNKS_PER_SLICE 4096u
 #define WRITING_CHUNKS_MAX 32u
 
 static uint64_t standby_target(const VmdPager *p)
@@ -121,8 +122,20 @@ void vmd_reclaim_step(VmdPager *p)
 
 /* --- holes --------------------------------------------------------------- */
 
+/* A chunk of which nothing is stored: all of its blocks at once. */
+static bool punch_all(VmdPager *p, ChunkNo c, PageNo first, PageNo end)
+{
+    PageNo last = end;
+
+    while (!vm_bit_test(p->occupied, last - 1)) {
+        last--;
+    }
+    return vmd_punch(p, c, (uint32_t)(first - vmd_first_page(p, c)),
+                     (uint32_t)(last - first));
+}
+
 /* The first run of file blocks that nobody needs, at least half a chunk. */
-static bool punch_chunk(VmdPager *p, ChunkNo c)
+static bool punch_run(VmdPager *p, ChunkNo c)
 {
     PageNo base = vmd_first_page(p, c);
     uint32_t len = vmd_chunk_len(p, c);
@@ -149,26 +162,51 @@ static bool punch_chunk(VmdPager *p, ChunkNo c)
            vmd_punch(p, c, first, end - first);
 }
 
+/* False: the chunk has no blocks, so that this look cost nothing. */
+static bool punch_chunk(VmdPager *p, ChunkNo c)
+{
+    const VmdChunk *chunk = &p->chunks[c];
+    PageNo base = vmd_first_page(p, c);
+    PageNo end = base + vmd_chunk_len(p, c);
+    PageNo first = vm_bitmap_next_set(p->occupied, base, end);
+
+    if (first == end) {
+        return false;
+    }
+    if (chunk->landings > 0) {
+        return true; /* pages of it are being read, wanted or not */
+    }
+    if (chunk->state == VMD_ZERO) {
+        (void)punch_all(p, c, first, end);
+    } else if ((chunk->state == VMD_RESIDENT && !chunk->fresh) ||
+               chunk->state == VMD_SWAPPED) {
+        (void)punch_run(p, c);
+    }
+    return true;
+}
+
 /*
  * A chunk whose pages were changed or discarded gives its blocks back, but
  * not at once: it might be paged out again soon. The walk passes a chunk
- * about once per aging interval, and stops while somebody waits for a read.
+ * about once per aging interval, and stands still while somebody waits for a
+ * read. What one slice of the interval does not get done for want of
+ * requests goes on as they complete.
  */
 void vmd_reclaim_punch(VmdPager *p)
 {
-    if (p->requests[VMD_CRITICAL] > 0 || p->slice == p->punch_slice) {
-        return;
+    unsigned left = PUNCH_CHUNKS_PER_STEP;
+
+    if (p->slice != p->punch_slice) {
+        p->punch_slice = p->slice;
+        p->punch_left = MIN(p->chunk_count / VMD_AGING_SLICES + 1,
+                            PUNCH_CHUNKS_PER_SLICE);
     }
-    uint32_t budget = MIN(p->chunk_count / VMD_AGING_SLICES + 1,
-                          PUNCH_CHUNKS_PER_STEP);
-    for (uint32_t n = 0; n < budget && p->punches < VMD_PUNCHES_MAX; n++) {
+    while (p->requests[VMD_CRITICAL] == 0 && p->punch_left > 0 && left > 0 &&
+           p->punches < VMD_PUNCHES_MAX) {
         ChunkNo c = p->punch_hand;
-        const VmdChunk *chunk = &p->chunks[c];
+
+        p->punch_left--;
         p->punch_hand = (c + 1) % p->chunk_count;
-        if ((chunk->state == VMD_RESIDENT && !chunk->fresh) ||
-            chunk->state == VMD_ZERO || chunk->state == VMD_SWAPPED) {
-            (void)punch_chunk(p, c);
-        }
+        left -= punch_chunk(p, c);
     }
-    p->punch_slice = p->slice;
 }

@@ -34,16 +34,26 @@ typedef uint64_t PageNo;    /* RamOffset >> RAM_PAGE_BITS      */
 
 typedef struct RamBlock RamBlock;
 
+/* Multiples of RAM_PAGE_BYTES, inside of the block. */
+typedef struct RamRange {
+    RamOffset offset;
+    uint64_t len;
+} RamRange;
+
 /*
  * Pins keep pages in the guest mapping while a device or the kernel works on
  * them by host address. pin() may sleep (it may read the swap file); after
  * it returns 0 every page of the range is present and stays at its physical
- * place until unpin(). It must be called by a thread that may fault.
+ * place until unpin(), or until the guest itself discards it. It must be
+ * called by a thread that may fault.
  * Errors: -EIO, the content is lost (unreadable); nothing is pinned then.
+ *
+ * discard(): see ram_discard().
  */
 typedef struct RamPagerOps {
     int (*pin)(void *opaque, RamOffset offset, size_t len);
     void (*unpin)(void *opaque, RamOffset offset, size_t len);
+    void (*discard)(void *opaque, const RamRange *ranges, unsigned count);
 } RamPagerOps;
 
 /*
@@ -79,6 +89,15 @@ bool ram_block_is_paged(const RamBlock *rb); /* has a pager */
 /* No pager: returns 0 at once. See RamPagerOps. */
 int ram_pin(RamBlock *rb, RamOffset offset, size_t len);
 void ram_unpin(RamBlock *rb, RamOffset offset, size_t len);
+
+/*
+ * The guest gives these pages up: their memory and their place in a swap file
+ * are released, and they read as zero. When the call returns, no old content
+ * can be seen any more; it does not wait for I/O, nor for pins: who touches a
+ * pinned page that was discarded faults, and finds zeros. Marks the pages
+ * dirty. Ranges may overlap. Any thread that may fault.
+ */
+void ram_discard(RamBlock *rb, const RamRange *ranges, unsigned count);
 
 /*
  * Dirty tracking for migration. start fails with -EBUSY while somebody else

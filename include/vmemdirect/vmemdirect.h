@@ -106,7 +106,7 @@ typedef struct VmdStats {
                                                   * event read to wake */
     uint64_t page_in_bytes, page_in_ops, page_out_bytes, page_out_ops;
     uint64_t export_bytes, import_ram_bytes, import_swap_bytes;
-    uint64_t dropped_clean_bytes, found_zero_bytes;
+    uint64_t dropped_clean_bytes, found_zero_bytes, discarded_bytes;
     uint64_t read_errors, write_errors;
     uint64_t key_histogram[256]; /* chunks by history key */
 } VmdStats;

@@ -7,6 +7,7 @@
 #include <glib.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,7 +77,7 @@ static void test_not_inherited(void)
 }
 
 typedef struct FakePager {
-    unsigned pins, unpins;
+    unsigned pins, unpins, discards;
     RamOffset offset;
     size_t len;
     int result;
@@ -101,16 +102,27 @@ static void fake_unpin(void *opaque, RamOffset offset, size_t len)
     p->len = len;
 }
 
+static void fake_discard(void *opaque, const RamRange *ranges,
+                         unsigned count)
+{
+    FakePager *p = opaque;
+
+    p->discards += count;
+    p->offset = ranges[count - 1].offset;
+    p->len = ranges[count - 1].len;
+}
+
+static const RamPagerOps fake_ops = { fake_pin, fake_unpin, fake_discard };
+
 static void test_pins(void)
 {
-    static const RamPagerOps ops = { fake_pin, fake_unpin };
     g_autoptr(RamBlock) rb = block_new(MIB);
     FakePager pager = { 0 };
 
     g_assert_false(ram_block_is_paged(rb));
     g_assert_cmpint(ram_pin(rb, 0, MIB), ==, 0);
     ram_unpin(rb, 0, MIB);
-    ram_block_set_pager(rb, &ops, &pager);
+    ram_block_set_pager(rb, &fake_ops, &pager);
     g_assert_true(ram_block_is_paged(rb));
     g_assert_cmpint(ram_pin(rb, 5, 17), ==, 0);
     g_assert_cmpuint(pager.offset, ==, 5);
@@ -188,6 +200,81 @@ static void test_dirty(void)
     g_assert_cmpint(ram_dirty_start(rb), ==, -EIO);
     log.result = 0;
     g_assert_cmpint(ram_dirty_start(rb), ==, 0);
+    ram_dirty_stop(rb);
+}
+
+static uint64_t resident_pages(RamBlock *rb)
+{
+    unsigned char map[256];
+    uint64_t n = 0;
+
+    g_assert_cmpuint(ram_block_pages(rb), <=, sizeof(map));
+    g_assert_cmpint(mincore(ram_block_hva(rb), ram_block_bytes(rb), map), ==,
+                    0);
+    for (uint64_t i = 0; i < ram_block_pages(rb); i++) {
+        n += map[i] & 1;
+    }
+    return n;
+}
+
+/* Zero, without memory, and told to migration; the other pages stay. */
+static void discard_some(RamBlock *rb)
+{
+    const RamRange ranges[] = {
+        { 8 * RAM_PAGE_BYTES, 100 * RAM_PAGE_BYTES },
+        { 100 * RAM_PAGE_BYTES, 20 * RAM_PAGE_BYTES }, /* overlaps */
+        { MIB, 0 },
+        { MIB - RAM_PAGE_BYTES, RAM_PAGE_BYTES },
+    };
+    unsigned long map[4] = { 0 };
+
+    memset(ram_block_hva(rb), 0x5a, MIB);
+    g_assert_cmpint(ram_dirty_start(rb), ==, 0);
+    ram_discard(rb, ranges, G_N_ELEMENTS(ranges));
+    g_assert_cmpint(ram_dirty_sync(rb, map), ==, 0);
+    ram_dirty_stop(rb);
+    for (unsigned i = 0; i < 256; i++) {
+        bool gone = (i >= 8 && i < 120) || i == 255;
+
+        g_assert_cmpuint(vm_bit_test(map, i), ==, gone);
+        g_assert_cmpuint(ram_block_hva(rb)[i * RAM_PAGE_BYTES], ==,
+                         gone ? 0 : 0x5a);
+    }
+}
+
+static void test_discard(void)
+{
+    g_autoptr(RamBlock) rb = block_new(MIB);
+    const RamRange most = { RAM_PAGE_BYTES, MIB - RAM_PAGE_BYTES };
+
+    discard_some(rb);
+    ram_discard(rb, &most, 1);
+    g_assert_cmpuint(resident_pages(rb), ==, 1);
+    if (mlock(ram_block_hva(rb), MIB) < 0) {
+        g_test_message("no locked memory here");
+        return;
+    }
+    discard_some(rb); /* it cannot leave, but is cleared */
+    g_assert_cmpuint(resident_pages(rb), ==, 256);
+}
+
+static void test_discard_paged(void)
+{
+    g_autoptr(RamBlock) rb = block_new(MIB);
+    const RamRange ranges[] = { { 0, RAM_PAGE_BYTES },
+                                { RAM_PAGE_BYTES, 2 * RAM_PAGE_BYTES } };
+    FakePager pager = { 0 };
+    unsigned long map[4] = { 0 };
+
+    ram_block_set_pager(rb, &fake_ops, &pager);
+    ram_block_hva(rb)[0] = 1;
+    g_assert_cmpint(ram_dirty_start(rb), ==, 0);
+    ram_discard(rb, ranges, 2);
+    g_assert_cmpuint(pager.discards, ==, 2);
+    g_assert_cmpuint(pager.len, ==, 2 * RAM_PAGE_BYTES);
+    g_assert_cmpuint(ram_block_hva(rb)[0], ==, 1); /* the pager's affair */
+    g_assert_cmpint(ram_dirty_sync(rb, map), ==, 0);
+    g_assert_cmphex(map[0], ==, 7);
     ram_dirty_stop(rb);
 }
 
@@ -279,6 +366,8 @@ int main(int argc, char **argv)
     g_test_add_func("/ram/bad-sizes", test_bad_sizes);
     g_test_add_func("/ram/not-inherited", test_not_inherited);
     g_test_add_func("/ram/pins", test_pins);
+    g_test_add_func("/ram/discard", test_discard);
+    g_test_add_func("/ram/discard-paged", test_discard_paged);
     g_test_add_func("/ram/dirty", test_dirty);
     g_test_add_func("/ram/dirty-race", test_dirty_race);
     return g_test_run();

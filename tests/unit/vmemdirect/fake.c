@@ -137,9 +137,13 @@ static int mem_discard(void *opaque, void *addr, size_t len)
     Fake *f = opaque;
     uint8_t *at = addr;
 
+    if (f->discard_error < 0) {
+        return f->discard_error;
+    }
     for (size_t done = 0; done < len; done += RAM_PAGE_BYTES) {
         if (at >= f->guest && at < f->guest + FAKE_PAGES * RAM_PAGE_BYTES) {
             f->guest_present[guest_page(f, at + done)] = false;
+            f->guest_protected[guest_page(f, at + done)] = false;
         } else {
             f->frame_present[frame_slot(f, at + done)] = false;
         }

@@ -36,6 +36,7 @@ typedef struct Fake {
     int events[4]; /* by VmdEventKind */
     PageNo busy_page; /* moving it out gives -EBUSY; UINT64_MAX: none */
     bool change_on_in; /* the next protected move-in reports a change */
+    int discard_error; /* what releasing memory gives */
     unsigned lent;
 } Fake;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The whole engine on real memory, without a guest: threads hammer a paged
- * range and verify every byte, while budgets change and devices do O_DIRECT
- * I/O into pinned pages.
+ * range and verify every byte, and give up pages of it, while budgets change
+ * and devices do O_DIRECT I/O into pinned pages.
  *
  *     hammer [--seconds N] [--seed N] [--mib N] [--budget-mib N]
  *            [--threads N] [--dir PATH] [--any-rss]
@@ -13,7 +13,8 @@
  * rest; statistics add up. How: each page is owned by one thread, which keeps
  * its version and fills it with a function of (seed, page, version); it
  * verifies the old content before it writes a new one. A page of version 0
- * was never written and must be zero.
+ * was never written and must be zero, and so must be one that was discarded:
+ * that takes it to the next version that is all zero.
  *
  * Prints one TAP line; exit status 77 where userfaultfd cannot be used.
  */
@@ -34,6 +35,8 @@
 #include "vmemdirect/vmemdirect.h"
 
 #define WORDS (RAM_PAGE_BYTES / sizeof(uint64_t))
+#define ZERO_VERSION 16u
+#define DISCARD_RANGES 8u
 
 typedef struct Options {
     int64_t seconds;
@@ -49,7 +52,7 @@ static uint64_t pages;
 static uint32_t *versions; /* by page; owned by the page's thread */
 static VmdEngine *vmd;
 static atomic_bool stop;
-static atomic_uint_fast64_t operations, bad, device_ios;
+static atomic_uint_fast64_t operations, bad, device_ios, discards;
 
 static uint64_t mix(uint64_t x)
 {
@@ -68,7 +71,7 @@ static uint64_t next_random(uint64_t *state)
 static uint64_t expected(PageNo page, uint32_t version, size_t word)
 {
     /* Every 16th version is a page of zeros: a page that loses content. */
-    if (version % 16 == 0) {
+    if (version % ZERO_VERSION == 0) {
         return 0;
     }
     return mix(opt.seed ^ (page << 20) ^ ((uint64_t)version << 44) ^ word);
@@ -108,6 +111,34 @@ GUEST_CODE static void write_page(PageNo page, void *at)
     }
 }
 
+/*
+ * Gives up some runs of pages in [first, end), in one call, as a balloon
+ * does; afterwards none of them may show what it was.
+ */
+static void discard_some(uint64_t *rng, PageNo first, PageNo end)
+{
+    RamRange ranges[DISCARD_RANGES];
+
+    for (unsigned r = 0; r < DISCARD_RANGES; r++) {
+        PageNo page = first + next_random(rng) % (end - first);
+        uint64_t n = 1 + next_random(rng) % (r == 0 ? 600 : 4);
+
+        n = MIN(n, end - page);
+        ranges[r] = (RamRange){ page * RAM_PAGE_BYTES, n * RAM_PAGE_BYTES };
+        for (PageNo p = page; p < page + n; p++) {
+            versions[p] += ZERO_VERSION - versions[p] % ZERO_VERSION;
+        }
+    }
+    vmd_pager_ops.discard(vmd, ranges, DISCARD_RANGES);
+    for (unsigned r = 0; r < DISCARD_RANGES; r++) {
+        if (next_random(rng) % 2 == 0) {
+            verify_page(ranges[r].offset / RAM_PAGE_BYTES,
+                        ram + ranges[r].offset);
+        }
+    }
+    atomic_fetch_add(&discards, 1);
+}
+
 /* A hot eighth takes most accesses, the rest is swept in runs. */
 static PageNo pick(uint64_t *rng, uint64_t first, uint64_t count)
 {
@@ -134,6 +165,9 @@ static void worker(void *arg)
                 write_page(page, ram + page * RAM_PAGE_BYTES);
             }
             atomic_fetch_add(&operations, 1);
+        }
+        if (next_random(&rng) % 256 == 0) {
+            discard_some(&rng, first, first + count);
         }
     }
 }
@@ -166,6 +200,9 @@ static void device(void *arg)
         g_assert(pread(fd, at, n * RAM_PAGE_BYTES, 0) ==
                  (ssize_t)(n * RAM_PAGE_BYTES));
         vmd_pager_ops.unpin(vmd, page * RAM_PAGE_BYTES, n * RAM_PAGE_BYTES);
+        if (next_random(&rng) % 64 == 0) {
+            discard_some(&rng, first, first + count);
+        }
         atomic_fetch_add(&device_ios, 1);
     }
     (void)close(fd);
@@ -264,12 +301,13 @@ static void print_summary(void)
     printf("# mode=%s io=%s chunk-pages=%u operations=%" PRIu64
            " device=%" PRIu64 " hard=%" PRIu64 " soft=%" PRIu64
            " zero=%" PRIu64 " wp=%" PRIu64 " in=%" PRIu64 "M out=%" PRIu64
-           "M dropped=%" PRIu64 "M found-zero=%" PRIu64 "M\n",
+           "M dropped=%" PRIu64 "M found-zero=%" PRIu64
+           "M discards=%" PRIu64 "\n",
            s.mode, s.io, s.chunk_pages, (uint64_t)operations,
            (uint64_t)device_ios, s.faults_hard, s.faults_soft, s.faults_zero,
            s.faults_write_protect, s.page_in_bytes >> 20,
            s.page_out_bytes >> 20, s.dropped_clean_bytes >> 20,
-           s.found_zero_bytes >> 20);
+           s.found_zero_bytes >> 20, (uint64_t)discards);
 }
 
 static void parse(int argc, char **argv, VmdConfig *cfg)

@@ -616,7 +616,7 @@ static void random_run(GRand *rng, unsigned steps)
     for (unsigned k = 0; k < steps; k++) {
         PageNo page = (PageNo)g_rand_int_range(rng, 0, FAKE_PAGES);
         ChunkNo c = (ChunkNo)(page / FAKE_CHUNK_PAGES);
-        switch (g_rand_int_range(rng, 0, 12)) {
+        switch (g_rand_int_range(rng, 0, 13)) {
         case 0: {
             uint8_t *at = fake_touch(f, page, true);
             if (at) {
@@ -651,7 +651,14 @@ static void random_run(GRand *rng, unsigned steps)
         case 6:
             f->busy_page = g_rand_boolean(rng) ? page : UINT64_MAX;
             break;
-        case 7:
+        case 7: {
+            uint64_t n = (uint64_t)g_rand_int_range(rng, 1, 20);
+            n = MIN(n, FAKE_PAGES - page);
+            vmd_pager_discard(&f->pager, page, n);
+            memset(shadow + page, 0, n);
+            break;
+        }
+        case 8:
             if (fake_requests(f) > 0) {
                 /* Reads fail seldom: three in a row stop the VM. */
                 unsigned i = (unsigned)g_rand_int_range(
