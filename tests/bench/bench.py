@@ -5,10 +5,12 @@ Benchmarks never pass or fail. Everything is measured in turns on the same
 machine in the same run, and compared by ratios of medians: absolute numbers
 depend on the neighbours.
 """
+import contextlib
 import json
 import os
 import statistics
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
@@ -17,11 +19,57 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
 import vmtest  # noqa: E402
 
 
+TICKS = os.sysconf('SC_CLK_TCK')
+
+
+def time_s():
+    return time.monotonic()
+
+
+def stat_fields(path):
+    """/proc/PID/stat behind the name: [0] is the state."""
+    with open(path) as f:
+        return f.read().rsplit(')', 1)[1].split()
+
+
+def process_cpu(pid):
+    """User and system time of a process that still runs, and the guest's
+    part of it, in seconds."""
+    fields = stat_fields('/proc/%d/stat' % pid)
+    return ((int(fields[11]) + int(fields[12])) / TICKS,
+            int(fields[40]) / TICKS)
+
+
 def cpu_seconds(vm):
-    """User and system time of a process that still runs."""
-    with open('/proc/%d/stat' % vm.process.pid) as f:
-        fields = f.read().rsplit(')', 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    return process_cpu(vm.process.pid)[0]
+
+
+def kswapd_cpu():
+    """Seconds of all kswapd threads."""
+    seconds = 0.0
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        with contextlib.suppress(OSError):
+            with open('/proc/%s/comm' % pid) as f:
+                if f.read().startswith('kswapd'):
+                    seconds += process_cpu(int(pid))[0]
+    return seconds
+
+
+def machine_cpu():
+    """Seconds that the machine's processors were not idle."""
+    with open('/proc/stat') as f:
+        user, nice, system, _, _, irq, softirq = map(
+            int, f.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICKS
+
+
+def rss_high_bytes(vm):
+    """The kernel's own record of the largest resident size."""
+    with open('/proc/%d/status' % vm.process.pid) as f:
+        for line in f:
+            if line.startswith('VmHWM:'):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def machine():
@@ -69,8 +117,8 @@ def with_test(name, function, *args):
     test = vmtest.Test(name, vmtest.scratch_root())
     try:
         return function(test, *args)
-    except (vmtest.Failure, vmtest.QmpError):
-        print('\n'.join(test.diagnostics()), file=sys.stderr)
+    except (vmtest.Failure, vmtest.QmpError) as e:
+        e.diagnostics = test.diagnostics()
         raise
     finally:
         test.stop_all()

@@ -37,6 +37,8 @@ void put_hex(uint64_t value);
 void put_field(const char *name, uint64_t value);
 void put_field_hex(const char *name, uint64_t value);
 void put_end(void);
+/* "head 1 2 3\n" */
+void put_numbers(const char *head, const uint64_t *numbers, unsigned count);
 /* Reports on the console and powers off with a failure status. */
 void fatal(const char *text) __attribute__((noreturn));
 void power_off(unsigned status) __attribute__((noreturn));
@@ -53,6 +55,12 @@ enum Pattern {
     PATTERN_SORT,
 };
 
+/* A part of the command line, which lasts. */
+struct Word {
+    const char *text;
+    size_t bytes;
+};
+
 struct Params {
     uint64_t mib;      /* workload memory; 0: all there is           */
     uint64_t hot;      /* MiB of it that is worked on; 0: all        */
@@ -65,6 +73,11 @@ struct Params {
     uint64_t mhz;      /* of the TSC; 0: measured                    */
     uint64_t cpus;
     enum Pattern pattern;
+    struct Word bench; /* a benchmark in place of the pattern; see bench.c */
+    uint64_t round;    /* milliseconds of a benchmark's round */
+    uint64_t warm, rounds; /* that do not count, and that count */
+    uint64_t settle;   /* milliseconds after the fill */
+    uint64_t check;    /* 1: everything is verified at the end */
     bool com1;
     bool zero_part;
     bool exit;         /* leave through isa-debug-exit when done     */
@@ -73,6 +86,7 @@ extern struct Params params;
 /* Unknown keys and bad values are fatal: a typing error in a test must not
  * turn into another test. */
 void params_parse(const char *text);
+bool word_is(struct Word word, const char *text);
 
 /* memory.c: RAM from the PVH start info. */
 void memory_init(uint64_t start_info_addr);
@@ -80,6 +94,8 @@ void memory_init(uint64_t start_info_addr);
 extern char command_line[1024];
 uint64_t memory_workload_pages(void);
 void *memory_page(uint64_t page);
+/* So many pages from one on; fatal if they are not in one piece. */
+void *memory_range(uint64_t page, uint64_t pages);
 struct Version *memory_versions(void);
 
 /* Version of a page: what its content is made from. */
@@ -125,6 +141,15 @@ void pages_init(uint64_t hot_pages);
  * version. */
 void page_fill(struct Cpu *cpu, uint64_t page);
 void page_write(struct Cpu *cpu, uint64_t page);
+uint64_t mix64(uint64_t x);
+/* Content by a version that the caller knows, past the version table. */
+void page_put(uint64_t page, uint32_t version);
+uint64_t page_word_want(uint64_t page, uint32_t version, unsigned word);
+void page_word_check(struct Cpu *cpu, uint64_t page, uint32_t version,
+                     unsigned word, uint64_t got);
+void page_words_check(struct Cpu *cpu, uint64_t page, uint32_t version,
+                      unsigned first_word);
+void page_note_bad(struct Cpu *cpu, const struct BadPage *bad);
 /* Looks at one word: enough to notice a wrong page while working. */
 void page_peek(struct Cpu *cpu, uint64_t page, unsigned word);
 /* Looks at every word; untouched pages only if asked, since a look makes
@@ -136,13 +161,21 @@ uint64_t random_next(struct Cpu *cpu);
 /* Page number of a processor's k-th page; how many it has. */
 uint64_t workload_page(const struct Cpu *cpu, uint64_t k);
 uint64_t workload_own_pages(void);
+uint64_t tsc_to_us(uint64_t tsc);
+/* Processor 0: the last lines, then power-off or parking. */
+void workload_finish(void) __attribute__((noreturn));
 void workload_init(void);
 void workload_run(struct Cpu *cpu) __attribute__((noreturn));
 /* Notes the time since the last call; prints progress on processor 0. Every
  * loop calls it at least once a page. */
 void workload_tick(struct Cpu *cpu);
 
-/* sort.c: one round fills the processor's pages with keys, sorts them and
+/* sort.c: keys of a round into the processor's pages; into order; whether they
+ * are in order and those that were put. */
+void sort_put_keys(struct Cpu *cpu, uint64_t round);
+void sort_keys(struct Cpu *cpu);
+bool sort_is_right(struct Cpu *cpu);
+/* One round fills the processor's pages with keys, sorts them and
  * checks the result; false if it is wrong. */
 bool sort_round(struct Cpu *cpu, uint64_t round, uint64_t *ret_tsc);
 

@@ -129,6 +129,16 @@ void put_end(void)
     put_text("\n");
 }
 
+void put_numbers(const char *head, const uint64_t *numbers, unsigned count)
+{
+    put_text(head);
+    for (unsigned i = 0; i < count; i++) {
+        put_text(" ");
+        put_u64(numbers[i]);
+    }
+    put_end();
+}
+
 /* isa-debug-exit: the monitor exits with (status << 1) | 1. */
 void power_off(unsigned status)
 {

@@ -145,6 +145,15 @@ struct Version *memory_versions(void)
     return (struct Version *)ranges[0].addr;
 }
 
+void *memory_range(uint64_t page, uint64_t pages)
+{
+    if (version_pages + page < ranges[0].pages &&
+        version_pages + page + pages > ranges[0].pages) {
+        fatal("the memory is not in one piece");
+    }
+    return memory_page(page);
+}
+
 void *memory_page(uint64_t page)
 {
     page += version_pages;

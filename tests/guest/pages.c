@@ -23,7 +23,7 @@ static uint64_t hot_pages;
 static struct Version *versions;
 
 /* Finaliser of splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t mix(uint64_t x)
+uint64_t mix64(uint64_t x)
 {
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
@@ -32,7 +32,7 @@ static uint64_t mix(uint64_t x)
 
 static uint64_t page_base(uint64_t page, uint32_t version)
 {
-    return mix(params.seed * 0x9e3779b97f4a7c15ull + mix(page) + version);
+    return mix64(params.seed * 0x9e3779b97f4a7c15ull + mix64(page) + version);
 }
 
 static uint64_t page_word(uint64_t base, unsigned word)
@@ -53,7 +53,7 @@ static enum BlockKind block_kind(uint64_t page)
     if (!params.zero_part || page < hot_pages) {
         return BLOCK_RANDOM;
     }
-    switch (mix(params.seed + page / BLOCK_PAGES) & 7) {
+    switch (mix64(params.seed + page / BLOCK_PAGES) & 7) {
     case 0:
     case 1:
         return BLOCK_UNTOUCHED;
@@ -91,7 +91,7 @@ static void put_content(uint64_t page, uint32_t version)
     }
 }
 
-static void note_bad(struct Cpu *cpu, const struct BadPage *bad)
+void page_note_bad(struct Cpu *cpu, const struct BadPage *bad)
 {
     if (cpu->bad < BAD_PAGES_KEPT) {
         bad_pages[cpu->index][cpu->bad] = *bad;
@@ -106,13 +106,13 @@ static bool get_version(struct Cpu *cpu, uint64_t page, uint32_t *ret)
     uint32_t version = v->version, check = v->check;
 
     if (check != version_check(page, version)) {
-        note_bad(cpu, &(struct BadPage){
-                          .page = page,
-                          .word = PAGE_WORDS,
-                          .want = version_check(page, version),
-                          .got = check,
-                          .version = version,
-                      });
+        page_note_bad(cpu, &(struct BadPage){
+                               .page = page,
+                               .word = PAGE_WORDS,
+                               .want = version_check(page, version),
+                               .got = check,
+                               .version = version,
+                           });
         return false;
     }
     *ret = version;
@@ -157,13 +157,13 @@ static bool word_check(struct Cpu *cpu, uint64_t page, uint32_t version,
     if (want == got) {
         return true;
     }
-    note_bad(cpu, &(struct BadPage){
-                      .page = page,
-                      .word = word,
-                      .want = want,
-                      .got = got,
-                      .version = version,
-                  });
+    page_note_bad(cpu, &(struct BadPage){
+                           .page = page,
+                           .word = word,
+                           .want = want,
+                           .got = got,
+                           .version = version,
+                       });
     return false;
 }
 
@@ -204,4 +204,35 @@ uint32_t page_check(struct Cpu *cpu, uint64_t page, bool untouched_too)
         }
     }
     return version;
+}
+
+void page_put(uint64_t page, uint32_t version)
+{
+    put_content(page, version);
+}
+
+uint64_t page_word_want(uint64_t page, uint32_t version, unsigned word)
+{
+    return page_word(page_base(page, version), word);
+}
+
+void page_word_check(struct Cpu *cpu, uint64_t page, uint32_t version,
+                     unsigned word, uint64_t got)
+{
+    word_check(cpu, page, version, word, page_word_want(page, version, word),
+               got);
+}
+
+void page_words_check(struct Cpu *cpu, uint64_t page, uint32_t version,
+                      unsigned first_word)
+{
+    const volatile uint64_t *words = memory_page(page);
+    uint64_t base = page_base(page, version);
+
+    for (unsigned w = first_word; w < PAGE_WORDS; w++) {
+        if (!word_check(cpu, page, version, w, page_word(base, w),
+                        words[w])) {
+            return;
+        }
+    }
 }

@@ -6,6 +6,8 @@ struct Params params = {
     .seed = 1,
     .stride = 1,
     .cpus = 1,
+    .rounds = 1,
+    .round = 1000,
 };
 
 static const struct {
@@ -17,6 +19,9 @@ static const struct {
     { "verify", &params.verify }, { "secs", &params.secs },
     { "seed", &params.seed },     { "stride", &params.stride },
     { "mhz", &params.mhz },       { "cpus", &params.cpus },
+    { "round", &params.round },   { "rounds", &params.rounds },
+    { "warm", &params.warm },     { "settle", &params.settle },
+    { "check", &params.check },
 };
 
 static const char *const patterns[] = {
@@ -33,6 +38,11 @@ static bool same(const char *text, size_t bytes, const char *word)
         }
     }
     return word[bytes] == '\0';
+}
+
+bool word_is(struct Word word, const char *text)
+{
+    return same(word.text, word.bytes, text);
 }
 
 static uint64_t number(const char *text, size_t bytes)
@@ -84,6 +94,8 @@ static void set_one(const char *key, size_t key_bytes, const char *value,
         set_pattern(value, value_bytes);
     } else if (same(key, key_bytes, "fill")) {
         set_fill(value, value_bytes);
+    } else if (same(key, key_bytes, "bench")) {
+        params.bench = (struct Word){ value, value_bytes };
     } else if (same(key, key_bytes, "com")) {
         params.com1 = number(value, value_bytes) != 0;
     } else if (same(key, key_bytes, "exit")) {

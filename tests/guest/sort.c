@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pattern=sort: a quicksort in place over all of a processor's pages.
+ * pattern=sort and bench=sort: a quicksort in place over all of a processor's
+ * pages: Hoare's partition, median of three, insertion sort for what is small.
  *
  * Sum and exclusive-or of the keys before and after, and their order, show
  * a lost or stale page.
@@ -13,6 +14,12 @@
 struct Sums {
     uint64_t sum, xor;
 };
+static struct Sums put_sums[MAX_CPUS];
+
+static uint64_t key_count(void)
+{
+    return workload_own_pages() * PAGE_WORDS;
+}
 
 static uint64_t *key_at(const struct Cpu *cpu, uint64_t i)
 {
@@ -21,8 +28,9 @@ static uint64_t *key_at(const struct Cpu *cpu, uint64_t i)
     return &words[i % PAGE_WORDS];
 }
 
-static struct Sums put_keys(struct Cpu *cpu, uint64_t keys, uint64_t round)
+void sort_put_keys(struct Cpu *cpu, uint64_t round)
 {
+    uint64_t keys = key_count();
     struct Sums sums = { 0 };
 
     cpu->random = (params.seed + round) * 0x9e3779b97f4a7c15ull +
@@ -38,13 +46,13 @@ static struct Sums put_keys(struct Cpu *cpu, uint64_t keys, uint64_t round)
             workload_tick(cpu);
         }
     }
-    return sums;
+    put_sums[cpu->index] = sums;
 }
 
-static bool sorted(struct Cpu *cpu, uint64_t keys, struct Sums want)
+bool sort_is_right(struct Cpu *cpu)
 {
-    struct Sums got = { 0 };
-    uint64_t last = 0;
+    struct Sums got = { 0 }, want = put_sums[cpu->index];
+    uint64_t keys = key_count(), last = 0;
     bool ok = true;
 
     for (uint64_t i = 0; i < keys; i++) {
@@ -118,13 +126,13 @@ static uint64_t partition(struct Cpu *cpu, uint64_t low, uint64_t high)
     }
 }
 
-static void quicksort(struct Cpu *cpu, uint64_t keys)
+void sort_keys(struct Cpu *cpu)
 {
     struct {
         uint64_t low, high;
     } stack[STACK_MAX];
     unsigned depth = 0;
-    uint64_t low = 0, high = keys;
+    uint64_t low = 0, high = key_count();
 
     for (;;) {
         while (high - low > SMALL) {
@@ -152,11 +160,11 @@ static void quicksort(struct Cpu *cpu, uint64_t keys)
 
 bool sort_round(struct Cpu *cpu, uint64_t round, uint64_t *ret_tsc)
 {
-    uint64_t keys = workload_own_pages() * PAGE_WORDS;
-    struct Sums sums = put_keys(cpu, keys, round);
-    uint64_t start = rdtsc();
+    uint64_t start;
 
-    quicksort(cpu, keys);
+    sort_put_keys(cpu, round);
+    start = rdtsc();
+    sort_keys(cpu);
     *ret_tsc = rdtsc() - start;
-    return sorted(cpu, keys, sums);
+    return sort_is_right(cpu);
 }

@@ -20,7 +20,7 @@
  * Pages are dealt to processors in groups of 16, so that processors meet in
  * every chunk but never in a page.
  */
-#include "guest.h"
+#include "bench.h"
 
 #define GROUP_PAGES 16u
 #define PROGRESS_US 100000u
@@ -60,7 +60,7 @@ static uint64_t random_below(struct Cpu *cpu, uint64_t limit)
     return (uint64_t)((unsigned __int128)random_next(cpu) * limit >> 64);
 }
 
-static uint64_t tsc_to_us(uint64_t tsc)
+uint64_t tsc_to_us(uint64_t tsc)
 {
     return tsc / params.mhz;
 }
@@ -139,23 +139,12 @@ static void note_time_while_printing(void)
     note_time(&cpus[0]);
 }
 
-static void print_numbers(const char *head, const uint64_t *numbers,
-                          unsigned count)
-{
-    put_text(head);
-    for (unsigned i = 0; i < count; i++) {
-        put_text(" ");
-        put_u64(numbers[i]);
-    }
-    put_end();
-}
-
 static void print_progress(uint64_t now)
 {
     uint64_t n[] = { tsc_to_us(now - start_tsc), all_writes(), all_reads(),
                      tsc_to_us(take_gap()) };
 
-    print_numbers("P", n, 4);
+    put_numbers("P", n, 4);
 }
 
 static void print_bad(const struct BadPage *bad)
@@ -185,7 +174,8 @@ void workload_tick(struct Cpu *cpu)
 {
     uint64_t now = note_time(cpu);
 
-    if (cpu->index == 0 && now >= next_progress_tsc) {
+    if (cpu->index == 0 && now >= next_progress_tsc &&
+        params.bench.bytes == 0) {
         next_progress_tsc = now + PROGRESS_US * params.mhz;
         print_progress(now);
         print_bad_pages();
@@ -211,7 +201,7 @@ static void end_of_sweep(struct Cpu *cpu)
         uint64_t n[] = { cpu->phase, own_hot_pages / params.stride,
                          tsc_to_us(now - cpu->round_start_tsc) };
 
-        print_numbers("S", n, 3);
+        put_numbers("S", n, 3);
         cpu->round_start_tsc = rdtsc();
     }
     cpu->phase++;
@@ -298,7 +288,7 @@ static void sort_step(struct Cpu *cpu)
         store_release(&cpu->bad, cpu->bad + 1);
     }
     if (cpu->index == 0) {
-        print_numbers("T", n, 3);
+        put_numbers("T", n, 3);
     }
 }
 
@@ -337,7 +327,7 @@ static bool pass_done_by_all(void)
 
 static void start_pass(bool final)
 {
-    print_numbers("B", (uint64_t[]){ pass_request + 1 }, 1);
+    put_numbers("B", (uint64_t[]){ pass_request + 1 }, 1);
     pass_start_tsc = rdtsc();
     bad_at_pass = all_bad();
     pass_final = final;
@@ -352,18 +342,19 @@ static void print_pass(void)
 
     print_bad_pages();
     if (bad == 0) {
-        print_numbers("V ok", (uint64_t[]){ pages, pass_request, us }, 3);
+        put_numbers("V ok", (uint64_t[]){ pages, pass_request, us }, 3);
     } else {
-        print_numbers("V bad", (uint64_t[]){ bad, pages, pass_request, us },
+        put_numbers("V bad", (uint64_t[]){ bad, pages, pass_request, us },
                       4);
     }
     pass_printed = pass_request;
 }
 
-static void finish(void)
+void workload_finish(void)
 {
     bool bad = all_bad() != 0;
 
+    print_bad_pages();
     print_progress(note_time(&cpus[0]));
     put_text(bad ? "END bad" : "END ok");
     put_end();
@@ -386,7 +377,7 @@ static void manage_passes(void)
         return;
     }
     if (pass_final) {
-        finish();
+        workload_finish();
     } else if (params.secs != 0 &&
                now - start_tsc >= params.secs * 1000000 * params.mhz) {
         start_pass(true);
@@ -409,7 +400,7 @@ static void fill(struct Cpu *cpu)
         uint64_t n[] = { own_pages * cpu_count,
                          tsc_to_us(rdtsc() - begin) };
 
-        print_numbers("F", n, 2);
+        put_numbers("F", n, 2);
     }
 }
 
@@ -427,6 +418,9 @@ static void start_work(struct Cpu *cpu)
 
 void workload_run(struct Cpu *cpu)
 {
+    if (params.bench.bytes != 0) {
+        bench_run(cpu);
+    }
     if (params.pattern != PATTERN_SORT) {
         fill(cpu);
     }
