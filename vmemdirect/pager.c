@@ -983,7 +983,7 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
             frame_forget(p, c, i);
         }
     }
-    if (chunk->recalled) {
+    if (chunk->recalled || (t->error && any_present(p, c))) { /* (2) */
         unsigned long map[RAM_CHUNK_LONGS];
         chunk->recalled = false;
         vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, chunk->frame),

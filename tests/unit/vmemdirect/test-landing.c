@@ -117,6 +117,27 @@ static void test_lands_while_writing(void)
     fake_free(f);
 }
 
+/* The page has landed, then the write fails: the others join it. */
+static void test_write_fails_after_landing(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    swapped_chunk(f, 1, 10);
+    fake_write(f, PAGE(1, 0), 50);
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_step(f);
+    g_assert_null(fake_touch(f, PAGE(1, 5), false));
+    fake_complete(f, 1, 0);
+    g_assert_cmpint(fake_state(f, 1), ==, VMD_WRITING);
+    fake_complete(f, 0, -ENOSPC);
+    g_assert_cmpint(fake_state(f, 1), ==, VMD_RESIDENT);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 0)), ==, 50);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 5)), ==, 15);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 /* The write fails, the chunk is STANDBY again: then the page lands. */
 static void test_lands_in_standby(void)
 {
@@ -226,6 +247,8 @@ int main(int argc, char **argv)
     g_test_add_func("/landing/write", test_write_comes_in_writable);
     g_test_add_func("/landing/reader-and-writer", test_reader_and_writer_meet);
     g_test_add_func("/landing/while-writing", test_lands_while_writing);
+    g_test_add_func("/landing/write-fails-after-landing",
+                    test_write_fails_after_landing);
     g_test_add_func("/landing/in-standby", test_lands_in_standby);
     g_test_add_func("/landing/chunk-stays", test_chunk_stays_while_it_waits);
     g_test_add_func("/landing/discard", test_discard_beats_landing);
