@@ -27,8 +27,8 @@
  * The walk over all chunks is cut in VMD_AGING_SLICES, so that a large VM
  * does not stop the pager for long.
  *
- * Invariants: (H1) a chunk is on the list resident[key] iff it is RESIDENT,
- * on standby iff it is STANDBY. (H2) resident_keys has a bit for each list
+ * Invariants: (H1) a chunk is on the list resident[key], or on behind if it is
+ * marked so, iff it is RESIDENT; on standby iff it is STANDBY. (H2) resident_keys has a bit for each list
  * that is not empty.
  *
  * Threads: the pager thread; history_lock lets others copy histories.
@@ -60,6 +60,7 @@ void vmd_history_init(VmdPager *p)
         p->resident[k] = (VmdList){ VMD_NONE, VMD_NONE, 0 };
     }
     p->standby = (VmdList){ VMD_NONE, VMD_NONE, 0 };
+    p->behind = (VmdList){ VMD_NONE, VMD_NONE, 0 };
     p->next_slice_ns = p->cfg.now_ns() +
                        p->cfg.aging_interval_ns / VMD_AGING_SLICES;
 }
@@ -109,6 +110,10 @@ void vmd_resident_add(VmdPager *p, ChunkNo c)
 {
     uint8_t key = p->chunks[c].key;
 
+    if (p->chunks[c].behind) {
+        list_append(p, &p->behind, c);
+        return;
+    }
     list_append(p, &p->resident[key], c);
     vm_bit_set(p->resident_keys, key);
 }
@@ -117,6 +122,10 @@ void vmd_resident_remove(VmdPager *p, ChunkNo c)
 {
     uint8_t key = p->chunks[c].key;
 
+    if (p->chunks[c].behind) {
+        list_remove(p, &p->behind, c);
+        return;
+    }
     list_remove(p, &p->resident[key], c);
     if (p->resident[key].count == 0) {
         vm_bit_clear(p->resident_keys, key);
@@ -137,6 +146,9 @@ ChunkNo vmd_resident_coldest(const VmdPager *p)
 {
     size_t key = vm_bitmap_next_set(p->resident_keys, 0, 256);
 
+    if (p->behind.count > 0) {
+        return p->behind.first;
+    }
     return key < 256 ? p->resident[key].first : VMD_NONE;
 }
 

@@ -103,7 +103,8 @@ void vmd_pager_check(VmdPager *p)
         resident += p->resident[key].count;
     }
     check_list(p, &p->standby, VMD_STANDBY, -1);
-    g_assert(resident == by_state[VMD_RESIDENT]);
+    check_list(p, &p->behind, VMD_RESIDENT, -1);
+    g_assert(resident + p->behind.count == by_state[VMD_RESIDENT]);
     g_assert(p->standby.count == by_state[VMD_STANDBY]);
     g_assert(standby_pages == p->standby_pages);
     g_assert(writing_pages == p->writing_pages);

@@ -9,6 +9,7 @@
  *   transfer.c  I/O on behalf of chunks
  *   landing.c   small reads around a fault
  *   window.c    how much a fault brings in
+ *   ahead.c     sequences: reading ahead, dropping behind
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
  *   engine.c    the thread, the mailbox, the public interface
@@ -36,6 +37,7 @@ typedef uint32_t FrameNo;
 #define VMD_IO_DEPTH 128u      /* requests in flight */
 #define VMD_IO_SPARE 8u        /* of these, kept for critical reads */
 #define VMD_FILLS_MAX 4u       /* background read requests in flight */
+#define VMD_AHEAD_IO_MAX 4u    /* read-ahead requests in flight */
 #define VMD_EXPORT_IO_MAX 24u  /* export read requests in flight */
 #define VMD_WRITES_MAX 16u     /* write requests in flight */
 #define VMD_PUNCHES_MAX 4u
@@ -47,6 +49,8 @@ typedef uint32_t FrameNo;
 #define VMD_AGING_SLICES 16u
 #define VMD_LANDINGS 64u       /* small reads planned or in flight */
 #define VMD_LANDING_PAGES 16u  /* the largest of them */
+#define VMD_HEAT_MAX 5u        /* a window of 4^5 pages, so all */
+#define VMD_STREAMS 8u         /* sequences that are followed */
 
 typedef enum VmdChunkState {
     VMD_ZERO,
@@ -71,6 +75,8 @@ typedef struct VmdChunk {
     bool punching : 1;   /* a hole is being punched: no write may start */
     bool sampled : 1;    /* STANDBY: by the soft tracker, not by reclaim */
     bool fresh : 1;      /* became resident since its last aging */
+    bool ahead : 1;      /* FILLING, STANDBY: read ahead, not touched yet */
+    bool behind : 1;     /* a sequence has passed it: first to go */
     uint8_t wp_faults;   /* since it came in: how much to unprotect next */
     uint8_t landings;    /* small reads planned or in flight */
     uint8_t heat;        /* how dense its faults are, see window.c */
@@ -87,7 +93,7 @@ typedef struct VmdFrames {
     uint32_t count;
     /* Slots with memory behind them (charged to the budget). */
     unsigned long *populated;
-    /* STANDBY, WRITING: slots that hold a page of the chunk. */
+    /* STANDBY, WRITING, and FILLING while ahead: slots that hold a page. */
     unsigned long *valid;
     uint32_t *next;             /* links of the two free lists */
     struct VmdTransfer **owner; /* the transfer that uses the frame, if any */
@@ -100,7 +106,8 @@ typedef struct VmdFrames {
 typedef enum VmdTransferKind {
     VMD_CRITICAL, /* a page that somebody waits for */
     VMD_EXPORT,
-    VMD_FILL,
+    VMD_FILL,  /* the rest of a chunk that is touched */
+    VMD_AHEAD, /* a chunk that is not: its pages stay in the frame */
     VMD_WRITE,
     VMD_TRANSFER__COUNT
 } VmdTransferKind;
@@ -113,7 +120,7 @@ struct VmdTransfer {
     FrameNo frame;  /* VMD_NONE for EXPORT */
     uint8_t *base;  /* where page 0 of the chunk is read to or written from */
     unsigned long todo[RAM_CHUNK_LONGS]; /* not yet submitted */
-    unsigned long flying[RAM_CHUNK_LONGS]; /* FILL: submitted, not done */
+    unsigned long flying[RAM_CHUNK_LONGS]; /* submitted, not done */
     bool queued;
     unsigned in_flight;
     unsigned tries;
@@ -146,6 +153,14 @@ typedef struct VmdPendingFault {
     VmFaultKind kind;
     int64_t since_ns;
 } VmdPendingFault;
+
+/* A sequence of chunks: contract at the head of ahead.c. */
+typedef struct VmdStream {
+    ChunkNo at;         /* touched last */
+    int dir;            /* 1 or -1; 0: not in use */
+    uint32_t depth;     /* chunks to be read ahead of it */
+    uint32_t last_used; /* fault_number */
+} VmdStream;
 
 /* A thread that pins: woken when all its pages are present. */
 typedef struct VmdPinWaiter VmdPinWaiter;
@@ -197,6 +212,7 @@ typedef struct VmdPager {
     uint64_t guest_pages; /* present */
     VmdList resident[256]; /* by key */
     unsigned long resident_keys[4]; /* which lists are not empty */
+    VmdList behind;         /* resident chunks that a sequence has passed */
     VmdList standby;        /* first is the oldest */
     uint64_t standby_pages; /* valid slots of STANDBY chunks */
     uint64_t writing_pages; /* valid slots of WRITING chunks */
@@ -210,6 +226,7 @@ typedef struct VmdPager {
     VmdLanding landings[VMD_LANDINGS];
     uint8_t *landing_memory;
     uint64_t landing_pages; /* reserved: they will be the guest's */
+    VmdStream streams[VMD_STREAMS];
     GQueue frame_waiters; /* of RamImport *: want a frame */
     GQueue held_imports;  /* of RamImport *: chunk is busy */
 
@@ -265,6 +282,9 @@ void vmd_pager_retry(VmdPager *p);
 /* Transitions, for reclaim.c, transfer.c and carry.c. */
 int vmd_chunk_move_out(VmdPager *p, ChunkNo c);  /* RESIDENT -> STANDBY */
 void vmd_chunk_recall(VmdPager *p, ChunkNo c);   /* STANDBY -> RESIDENT */
+/* SWAPPED -> FILLING, then STANDBY unless it is touched; false: no room. */
+bool vmd_chunk_read_ahead(VmdPager *p, ChunkNo c);
+void vmd_chunk_set_behind(VmdPager *p, ChunkNo c, bool behind);
 /* STANDBY -> SWAPPED or ZERO at once (true), or -> WRITING; false if it
  * could not start. */
 bool vmd_chunk_write_back(VmdPager *p, ChunkNo c);
@@ -336,6 +356,12 @@ void vmd_landing_free(VmdPager *p, VmdLanding *l);
 /* Counts a hard fault on c; how many pages, a power of two up to
  * chunk_pages, the fault should bring in. */
 uint32_t vmd_window(VmdPager *p, ChunkNo c);
+/* Was it read as a whole a few faults ago? */
+bool vmd_was_dense(const VmdPager *p, ChunkNo c);
+
+/* --- ahead.c ------------------------------------------------------------ */
+/* The chunk is touched: by a hard fault, or having been read ahead. */
+void vmd_ahead_touched(VmdPager *p, ChunkNo c);
 
 /* Does the chunk's frame hold the page? Only STANDBY and WRITING. */
 bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i);

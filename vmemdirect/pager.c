@@ -7,6 +7,9 @@
  * WRITING), the swap file (stored), or nowhere (it is zero). This file is the
  * only one that changes a chunk's state.
  *
+ *   FILLING -> STANDBY: the chunk was read ahead (ahead.c), and nobody has
+ *   touched it yet; a touch in FILLING makes it as if it had faulted.
+ *
  *          zero fault                     chosen or sampled
  *   ZERO ------------> RESIDENT ------------------------> STANDBY
  *    ^ ^                ^  ^  ^                            |  | |
@@ -43,7 +46,8 @@
  *       faults, and takes stored away before the page becomes writable.
  *   (4) present and not stored: the file's copy, if any, is out of date.
  *   (5) A page in a frame is not present, except in WRITING, where a touched
- *       page was copied back; that copy is never stored.
+ *       page was copied back; that copy is never stored. While it is read
+ *       ahead, what has arrived is in the frame and not present.
  *   (6) Nothing is moved out of the guest while pins are held, see below.
  *   (7) No write to the file is in flight but for WRITING chunks, and none
  *       while a hole is punched in the same chunk.
@@ -121,6 +125,7 @@ static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
 
     if (chunk->state == VMD_RESIDENT) {
         vmd_resident_remove(p, c);
+        chunk->behind = false;
     } else if (chunk->state == VMD_STANDBY) {
         vmd_standby_remove(p, c);
         p->standby_pages -= frame_valid_pages(p, c);
@@ -138,6 +143,17 @@ static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
         p->standby_pages += frame_valid_pages(p, c);
     } else if (state == VMD_WRITING) {
         p->writing_pages += frame_valid_pages(p, c);
+    }
+}
+
+void vmd_chunk_set_behind(VmdPager *p, ChunkNo c, bool behind)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (chunk->state == VMD_RESIDENT && chunk->behind != behind) {
+        vmd_resident_remove(p, c);
+        chunk->behind = behind;
+        vmd_resident_add(p, c);
     }
 }
 
@@ -443,8 +459,9 @@ static Served read_few(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
 }
 
 /* SWAPPED or RESIDENT -> FILLING: the window around page i, but for what is
- * being read already. Best effort: pages that it leaves out fault. */
-static void start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window)
+ * being read already. False: nothing to read, or no room; the pages fault. */
+static bool start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
+                       VmdTransferKind kind)
 {
     unsigned long map[RAM_CHUNK_LONGS] = { 0 };
     uint32_t low = i & ~(window - 1);
@@ -459,21 +476,53 @@ static void start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window)
     }
     FrameNo f = any ? vmd_frame_get(p, map) : VMD_NONE;
     if (f == VMD_NONE) {
-        return;
+        return false;
     }
-    VmdTransfer *t = vmd_transfer_new(p, VMD_FILL, c, f,
-                                      vmd_frame_addr(p, f));
+    VmdTransfer *t = vmd_transfer_new(p, kind, c, f, vmd_frame_addr(p, f));
     if (!t) {
         vmd_frame_put(p, f);
-        return;
+        return false;
     }
     for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
         t->todo[w] = map[w];
     }
     p->chunks[c].frame = f;
     p->chunks[c].wp_faults = 0;
+    p->chunks[c].ahead = kind == VMD_AHEAD;
     set_state(p, c, VMD_FILLING);
     vmd_transfer_start(p, t);
+    return true;
+}
+
+bool vmd_chunk_read_ahead(VmdPager *p, ChunkNo c)
+{
+    g_assert(p->chunks[c].state == VMD_SWAPPED);
+    return p->chunks[c].landings > 0 ||
+           start_fill(p, c, 0, RAM_CHUNK_PAGES_MAX, VMD_AHEAD);
+}
+
+/* Pages that have arrived in the frame of a chunk that is read ahead. */
+static void move_in_arrived(VmdPager *p, ChunkNo c)
+{
+    unsigned long map[RAM_CHUNK_LONGS];
+    FrameNo f = p->chunks[c].frame;
+
+    vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, f),
+                  p->cfg.chunk_pages);
+    vm_bitmap_clear(p->frames.valid, vmd_frame_first(p, f),
+                    p->cfg.chunk_pages);
+    move_in(p, c, f, map);
+}
+
+/* FILLING while ahead -> FILLING: somebody was faster than the device. */
+static void touched_while_ahead(VmdPager *p, ChunkNo c)
+{
+    p->chunks[c].ahead = false;
+    p->fault_number++;
+    p->chunks[c].last_fault = (uint16_t)p->fault_number;
+    p->chunks[c].heat = VMD_HEAT_MAX;
+    move_in_arrived(p, c);
+    vmd_ahead_touched(p, c);
 }
 
 /* The page is in the file only. */
@@ -491,7 +540,11 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
     }
     if (state == VMD_FILLING) {
         VmdTransfer *t = p->frames.owner[p->chunks[c].frame];
-        if (vm_bit_test(t->flying, i)) {
+        if (p->chunks[c].ahead) {
+            touched_while_ahead(p, c);
+        }
+        if (vm_bit_test(t->flying, i) ||
+            vmd_page_present(p, vmd_first_page(p, c) + i)) {
             return SERVED;
         }
         vm_bit_clear(t->todo, i); /* sooner by itself */
@@ -508,8 +561,9 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
         return DEFERRED;
     }
     if (fill) {
-        start_fill(p, c, i, window);
+        (void)start_fill(p, c, i, window, VMD_FILL);
     }
+    vmd_ahead_touched(p, c);
     return SERVED;
 }
 
@@ -538,6 +592,25 @@ static Served fault_while_writing(VmdPager *p, ChunkNo c, uint32_t i)
     return SERVED;
 }
 
+/* STANDBY -> RESIDENT: it was a wrong choice, or was read ahead. */
+static void soft_fault(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    bool ahead = chunk->ahead;
+    int64_t start = p->cfg.now_ns();
+
+    chunk->ahead = false;
+    vmd_chunk_recall(p, c);
+    vmd_history_recalled(p, c, p->cfg.now_ns() - start);
+    p->stats.faults_soft++;
+    if (ahead) {
+        p->fault_number++;
+        chunk->last_fault = (uint16_t)p->fault_number;
+        chunk->heat = VMD_HEAT_MAX;
+        vmd_ahead_touched(p, c);
+    }
+}
+
 static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
                             const VmdPendingFault *fault)
 {
@@ -546,10 +619,7 @@ static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
 
     if (chunk->state == VMD_STANDBY) {
         bool here = vmd_page_in_frame(p, c, i);
-        int64_t start = p->cfg.now_ns();
-        vmd_chunk_recall(p, c);
-        vmd_history_recalled(p, c, p->cfg.now_ns() - start);
-        p->stats.faults_soft++;
+        soft_fault(p, c);
         vmd_history_accessed(p, page);
         if (here) {
             return SERVED;
@@ -693,6 +763,7 @@ void vmd_chunk_recall(VmdPager *p, ChunkNo c)
                   p->cfg.chunk_pages);
     move_in(p, c, f, map);
     p->chunks[c].wp_faults = 0;
+    p->chunks[c].ahead = false;
     set_state(p, c, VMD_RESIDENT);
     drop_frame(p, c);
 }
@@ -763,6 +834,7 @@ static void leave_frame(VmdPager *p, ChunkNo c)
 
     chunk->failed = false;
     chunk->sampled = false;
+    chunk->ahead = false;
     set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
     drop_frame(p, c);
 }
@@ -957,8 +1029,14 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     }
     g_assert(p->chunks[t->chunk].state == VMD_FILLING);
     if (result == 0) {
+        bool ahead = p->chunks[t->chunk].ahead;
         for (uint32_t i = first; i < first + count; i++) {
-            if (in_file_only(p, t->chunk, i)) { /* (10) */
+            if (!in_file_only(p, t->chunk, i)) { /* (10) */
+                continue;
+            }
+            if (ahead) {
+                vm_bit_set(p->frames.valid, vmd_frame_first(p, t->frame) + i);
+            } else {
                 vm_bit_set(map, i);
             }
         }
@@ -969,6 +1047,22 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
      * thread that waits already is woken to do so. */
     p->stats.read_errors++;
     wake(p, vmd_first_page(p, t->chunk) + first, count);
+}
+
+static void fill_finished(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (chunk->ahead && !chunk->failed && frame_valid_pages(p, c) > 0 &&
+        !any_present(p, c)) {
+        set_state(p, c, VMD_STANDBY);
+        return;
+    }
+    if (chunk->ahead) {
+        chunk->ahead = false;
+        move_in_arrived(p, c);
+    }
+    leave_frame(p, c);
 }
 
 static void write_finished(VmdPager *p, VmdTransfer *t)
@@ -1008,7 +1102,8 @@ void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t)
     case VMD_CRITICAL:
         break;
     case VMD_FILL:
-        leave_frame(p, t->chunk);
+    case VMD_AHEAD:
+        fill_finished(p, t->chunk);
         break;
     case VMD_WRITE:
         write_finished(p, t);
@@ -1059,7 +1154,8 @@ static void discard_present(VmdPager *p, ChunkNo c, const unsigned long *map)
     }
 }
 
-/* In WRITING the memory is still in use; the chunk's end frees it. */
+/* In WRITING and FILLING the memory is still in use; the chunk's end frees
+ * it. */
 static void discard_framed(VmdPager *p, ChunkNo c, const unsigned long *map)
 {
     unsigned long pages[RAM_CHUNK_LONGS];
@@ -1109,7 +1205,8 @@ void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
         vm_bit_clear(p->stored, base + i);
     }
     discard_present(p, c, pages);
-    if (chunk->state == VMD_STANDBY || chunk->state == VMD_WRITING) {
+    if (chunk->state == VMD_STANDBY || chunk->state == VMD_WRITING ||
+        chunk->ahead) {
         discard_framed(p, c, pages);
     }
     if (chunk->state != VMD_WRITING && chunk->state != VMD_FILLING) {

@@ -181,6 +181,10 @@ static bool may_submit(const VmdPager *p, VmdTransferKind kind)
         return left > VMD_IO_SPARE &&
                p->requests[kind] <
                    (p->requests[VMD_CRITICAL] > 0 ? 1u : VMD_FILLS_MAX);
+    case VMD_AHEAD:
+        return left > VMD_IO_SPARE &&
+               p->requests[kind] <
+                   (p->requests[VMD_CRITICAL] > 0 ? 1u : VMD_AHEAD_IO_MAX);
     case VMD_WRITE:
         return left > VMD_IO_SPARE && p->requests[kind] < VMD_WRITES_MAX;
     case VMD_TRANSFER__COUNT:

@@ -64,7 +64,6 @@ static void test_write_comes_in_writable(void)
     Fake *f = fake_new(ROOMY, false);
 
     swapped_chunk(f, 1, 10);
-    f->pager.chunks[1].heat = 1; /* falls to 0: one page */
     fake_write(f, PAGE(1, 2), 99);
     g_assert_cmpuint(f->pager.stats.faults_write_protect, ==, 0);
     g_assert_false(vmd_page_stored(&f->pager, PAGE(1, 2)));
@@ -81,7 +80,8 @@ static void test_reader_and_writer_meet(void)
     Fake *f = fake_new(ROOMY, false);
 
     swapped_chunk(f, 1, 10);
-    f->pager.chunks[1].heat = 2; /* falls to 1: a window of 4 */
+    fake_make_dense(f, 1);
+    f->pager.chunks[1].heat = 0; /* rises to 1: a window of 4 */
     g_assert_null(fake_touch(f, PAGE(1, 2), false));
     g_assert_cmpuint(fake_request(f, 0)->len, ==, 4 * RAM_PAGE_BYTES);
     g_assert_null(fake_touch(f, PAGE(1, 3), true));
@@ -198,7 +198,8 @@ static void test_error_in_window(void)
     Fake *f = fake_new(ROOMY, false);
 
     swapped_chunk(f, 1, 10);
-    f->pager.chunks[1].heat = 2;
+    fake_make_dense(f, 1);
+    f->pager.chunks[1].heat = 0;
     g_assert_null(fake_touch(f, PAGE(1, 2), false));
     for (unsigned k = 0; k < VMD_READ_TRIES; k++) {
         g_assert_cmpuint(fake_request(f, 0)->len, ==, 4 * RAM_PAGE_BYTES);
