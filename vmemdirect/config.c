@@ -20,6 +20,7 @@ VmdConfig *vmd_config_new(void)
     cfg->chunk_pages = 256;
     cfg->soft_tracker = true;
     cfg->aging_interval_ms = 1000;
+    cfg->poll_us = 50;
     cfg->stop_on_write_error = true;
     return cfg;
 }
@@ -140,6 +141,11 @@ static bool set_tracker(VmdConfig *cfg, const char *value, GError **errp)
     return true;
 }
 
+static bool set_poll(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return parse_number("poll-us", value, 0, 1000, &cfg->poll_us, errp);
+}
+
 static bool set_aging_interval(VmdConfig *cfg, const char *value,
                                GError **errp)
 {
@@ -182,6 +188,7 @@ static const struct {
     { "io", set_io },
     { "tracker", set_tracker },
     { "aging-interval", set_aging_interval },
+    { "poll-us", set_poll },
     { "keep-swap", set_keep_swap },
     { "write-error", set_write_error },
 };

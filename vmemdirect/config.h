@@ -16,6 +16,7 @@ struct VmdConfig {
     VmdIoKind io;
     bool soft_tracker;
     uint64_t aging_interval_ms;
+    uint64_t poll_us;
     bool keep_swap;
     bool stop_on_write_error;
 };

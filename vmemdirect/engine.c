@@ -24,10 +24,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "pager-internal.h"
+#include "spin.h"
 #include "swapfile.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -69,6 +71,7 @@ struct VmdEngine {
 
     /* Pager thread; before it starts and after it ends, the main thread. */
     VmdPager pager;
+    VmdSpin spin;
     bool quit;
 };
 
@@ -169,7 +172,10 @@ static void read_faults(VmdEngine *vmd)
         vmd_pager_fatal(&vmd->pager, n);
         return;
     }
-    qsort(events, (size_t)n, sizeof(events[0]), compare_events);
+    if (n > 0) {
+        vmd_spin_fault(&vmd->spin, vm_clock_ns());
+        qsort(events, (size_t)n, sizeof(events[0]), compare_events);
+    }
     for (int i = 0; i < n; i++) {
         uint64_t offset = events[i].address - (uintptr_t)vmd->base;
         if (offset < vmd->bytes) {
@@ -182,6 +188,14 @@ static void read_faults(VmdEngine *vmd)
     }
 }
 
+static uint64_t times_preempted(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nivcsw
+                                                 : 0;
+}
+
 static void wait_for_work(VmdEngine *vmd)
 {
     struct pollfd fds[] = {
@@ -189,9 +203,13 @@ static void wait_for_work(VmdEngine *vmd)
         { .fd = vmd->io->ops->fd(vmd->io), .events = POLLIN },
         { .fd = vmd->event_fd, .events = POLLIN },
     };
-    int64_t left = vmd_pager_deadline_ns(&vmd->pager) - vm_clock_ns();
+    int64_t now = vm_clock_ns();
+    int64_t left = vmd_pager_deadline_ns(&vmd->pager) - now;
     struct timespec timeout = { 0, 0 };
 
+    if (vmd_spin_again(&vmd->spin, now, times_preempted())) {
+        return;
+    }
     if (left > 0) {
         timeout.tv_sec = left / VM_NS_PER_SEC;
         timeout.tv_nsec = left % VM_NS_PER_SEC;
@@ -330,6 +348,7 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
     vmd->mode_name = mem->name;
     vmd->tracker_name = cfg->soft_tracker ? "soft" : "none";
     vmd_pager_init(&vmd->pager, &pc);
+    vmd_spin_init(&vmd->spin, (int64_t)cfg->poll_us * 1000);
     vmd->thread = vm_thread_new("vmd-pager", pager_thread, vmd);
 }
 

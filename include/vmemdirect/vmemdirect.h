@@ -42,6 +42,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
  *   mode=auto|move|copy  move: UFFDIO_MOVE (Linux 6.8); copy: COPY, DONTNEED
  *   tracker=auto|soft|none
  *   aging-interval=MS    10 to 3600000; default 1000
+ *   poll-us=N            0 (off) to 1000; default 50: while faults come less
+ *                        than four times this apart, the thread spins
  *   keep-swap=on|off     leave the file's name in place; default off
  *   write-error=stop|report
  * Unknown keys and bad values are refused by name.

@@ -119,6 +119,25 @@ static void test_touched_while_it_is_read(void)
     fake_free(f);
 }
 
+/* Given up while it is read ahead, and after it has arrived. */
+static void test_discard_ahead(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    swap_out_all(f, 2, 8);
+    g_assert_true(vmd_chunk_read_ahead(&f->pager, 5));
+    fake_step(f);
+    vmd_pager_discard(&f->pager, PAGE(5, 2), 1);
+    fake_complete_all(f);
+    g_assert_cmpint(fake_state(f, 5), ==, VMD_STANDBY);
+    vmd_pager_discard(&f->pager, PAGE(5, 3), 1);
+    g_assert_cmpuint(fake_read(f, PAGE(5, 2)), ==, 0);
+    g_assert_cmpuint(fake_read(f, PAGE(5, 3)), ==, 0);
+    g_assert_cmpuint(fake_read(f, PAGE(5, 4)), ==, 9);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 static void test_read_error_ahead(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -185,6 +204,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ahead/scattered", test_scattered_is_not);
     g_test_add_func("/ahead/unused", test_unused_is_dropped);
     g_test_add_func("/ahead/touched", test_touched_while_it_is_read);
+    g_test_add_func("/ahead/discard", test_discard_ahead);
     g_test_add_func("/ahead/read-error", test_read_error_ahead);
     g_test_add_func("/behind/goes-first", test_behind_goes_first);
     g_test_add_func("/behind/sweeps", test_sweeps_keep_a_part);

@@ -405,8 +405,8 @@ static void test_failed(void)
 static void start_landing(Fake *f, uint32_t i)
 {
     fake_swap_out(f, C);
-    f->pager.fault_number += 10000;
-    f->pager.chunks[C].heat = 2; /* falls to 1 */
+    fake_make_dense(f, C);
+    f->pager.chunks[C].heat = 0; /* rises to 1 */
     g_assert_null(fake_touch(f, PAGE + i, false));
     g_assert_cmpuint(fake_requests(f), ==, 1);
     g_assert_cmpuint(fake_request(f, 0)->len, ==, 4 * RAM_PAGE_BYTES);

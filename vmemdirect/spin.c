@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Contract in spin.h. */
+#include "spin.h"
+
+#include <glib.h>
+
+/* Faults are frequent when they come within this many poll times. */
+#define FREQUENT 4
+#define BACK_OFF_MIN_NS (10 * 1000 * 1000LL)
+#define BACK_OFF_MAX_NS (1000 * 1000 * 1000LL)
+
+void vmd_spin_init(VmdSpin *spin, int64_t poll_ns)
+{
+    *spin = (VmdSpin){ .poll_ns = poll_ns, .gap_ns = INT64_MAX / 8,
+                       .back_off_ns = BACK_OFF_MIN_NS };
+}
+
+void vmd_spin_fault(VmdSpin *spin, int64_t now_ns)
+{
+    int64_t gap = MIN(now_ns - spin->last_ns, INT64_MAX / 8);
+
+    spin->gap_ns += (gap - spin->gap_ns) / 4;
+    spin->last_ns = now_ns;
+}
+
+static bool was_preempted(VmdSpin *spin, int64_t now_ns, uint64_t preempted)
+{
+    if (preempted == spin->preempted) {
+        return false;
+    }
+    spin->preempted = preempted;
+    /* Again so soon after the last pause: the machine is busy. */
+    spin->back_off_ns =
+        now_ns - spin->off_until_ns < spin->back_off_ns
+            ? MIN(2 * spin->back_off_ns, BACK_OFF_MAX_NS)
+            : BACK_OFF_MIN_NS;
+    spin->off_until_ns = now_ns + spin->back_off_ns;
+    return true;
+}
+
+bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t preempted)
+{
+    int64_t since = now_ns - spin->last_ns;
+
+    if (spin->poll_ns == 0 || now_ns < spin->off_until_ns ||
+        spin->gap_ns > FREQUENT * spin->poll_ns ||
+        since > FREQUENT * spin->poll_ns) {
+        spin->preempted = preempted; /* of no interest while it sleeps */
+        return false;
+    }
+    return !was_preempted(spin, now_ns, preempted);
+}

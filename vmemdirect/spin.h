@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * When the pager thread spins, and when it sleeps.
+ *
+ * A thread that sleeps has to be woken: 33 us where the core is idle and the
+ * host is a virtual machine itself, as much as the device needs for the page.
+ * So while faults are frequent the thread looks for the next event itself.
+ * What that may cost is bounded: it spins only between faults that come less
+ * than a few poll times apart, and it stops for a while when the scheduler
+ * took the core away from it, since then somebody else has work to do.
+ *
+ * Pure: time and the count of involuntary switches come from the caller.
+ * Threads: the pager thread.
+ */
+#ifndef VMD_SPIN_H
+#define VMD_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct VmdSpin {
+    int64_t poll_ns;      /* 0: never */
+    int64_t last_ns;      /* of the last fault */
+    int64_t gap_ns;       /* between faults, smoothed */
+    int64_t off_until_ns; /* somebody else needed the core */
+    int64_t back_off_ns;
+    uint64_t preempted;   /* as last seen */
+} VmdSpin;
+
+void vmd_spin_init(VmdSpin *spin, int64_t poll_ns);
+/* A fault was read. */
+void vmd_spin_fault(VmdSpin *spin, int64_t now_ns);
+/* Nothing to do now: look again at once (true), or sleep? preempted: how
+ * often the thread was made to leave its core so far. */
+bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t preempted);
+
+#endif
