@@ -279,6 +279,18 @@ static bool source_gone(void *opaque, size_t done)
            !(resident & 1);
 }
 
+int vm_fault_move_sparse(VmFaultService *fs, void *to, void *from, size_t len,
+                         size_t *ret_done)
+{
+    Range range = { fs->fd, (uintptr_t)to, (uintptr_t)from,
+                    UFFDIO_MOVE_MODE_DONTWAKE |
+                    UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES };
+    VmFaultOp op = { attempt_move, source_gone, &range, PAGE_BYTES };
+    size_t unreported;
+
+    return vm_fault_go_on(&op, len, ret_done, &unreported);
+}
+
 int vm_fault_move(VmFaultService *fs, void *to, void *from, size_t len,
                   bool wake, size_t *ret_done)
 {

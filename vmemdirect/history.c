@@ -28,8 +28,8 @@
  * does not stop the pager for long.
  *
  * Invariants: (H1) a chunk is on the list resident[key], or on behind if it is
- * marked so, iff it is RESIDENT; on standby iff it is STANDBY. (H2) resident_keys has a bit for each list
- * that is not empty.
+ * marked so, iff it is RESIDENT; on standby iff it is STANDBY. (H2)
+ * resident_keys has a bit for each list that is not empty.
  *
  * Threads: the pager thread; history_lock lets others copy histories.
  */

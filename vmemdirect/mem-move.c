@@ -12,44 +12,31 @@
  * MOVE drops the write-protect bit, or keeps that of the frame, which has none
  * (newer kernels). So a page is writable between MOVE and the WRITEPROTECT
  * that follows it. A vCPU that was not waiting for this page can write in
- * that window unseen; the page would then count as equal to the
- * swap file and its change be lost at the next page-out. So the content is
- * hashed before the MOVE and again once the protection holds: if the guest
- * wrote in between, the two differ, and the pages are reported as changed.
- * Why not UFFDIO_COPY with its atomic write-protect mode: it copies and
- * allocates: 298 us a MiB measured, against 107 us for the two hashes (gcc -O2,
- * SSE2 code of xxhash 0.8.1, AMD Zen 5, 256 pieces of 1 MiB) and 27 to 38 us
- * for the MOVE.
+ * that window unseen; the page would then count as equal to the swap file and
+ * its change be lost at the next page-out. So the content is hashed before the
+ * MOVE and again once the protection holds: if the guest wrote in between, the
+ * two differ, and the pages are reported as changed.
  *
- * The hash is XXH3 (128 bits) with a secret seed: a guest could only ever
- * hurt its own data with a collision, and cannot find one.
+ * Why not UFFDIO_COPY with its atomic write-protect mode, as for small reads:
+ * it copies and allocates, 298 us a MiB measured, against 27 to 38 us for the
+ * MOVE and 107 us for the two hashes (gcc -O2, SSE2 code of xxhash 0.8.1, AMD
+ * Zen 5, 256 pieces of 1 MiB; its AVX2 code takes 0.66 of that).
  */
-#define XXH_INLINE_ALL
 #include "mem-common.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <sys/random.h>
-#include <xxhash.h>
+
+#include "page-hash.h"
 
 #define IN_BUSY_TRIES 2000
 #define OUT_BUSY_TRIES 3
 
-static uint64_t hash_seed(void)
-{
-    static uint64_t seed;
-
-    while (seed == 0) {
-        if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
-            seed = 0;
-        }
-    }
-    return seed;
-}
+typedef enum Moving { MOVE_OUT, MOVE_IN, MOVE_IN_AND_WAKE } Moving;
 
 /* MOVE that waits for EBUSY to pass, at most tries times in a row. */
 static int move_patiently(VmFaultService *fs, void *to, void *from, size_t len,
-                          bool wake, unsigned tries, size_t *ret_done)
+                          Moving how, unsigned tries, size_t *ret_done)
 {
     size_t done = 0;
     unsigned busy = 0;
@@ -57,8 +44,11 @@ static int move_patiently(VmFaultService *fs, void *to, void *from, size_t len,
 
     while (done < len) {
         size_t step = 0;
-        r = vm_fault_move(fs, (char *)to + done, (char *)from + done,
-                          len - done, wake, &step);
+        char *there = (char *)to + done, *here = (char *)from + done;
+        r = how == MOVE_OUT
+                ? vm_fault_move_sparse(fs, there, here, len - done, &step)
+                : vm_fault_move(fs, there, here, len - done,
+                                how == MOVE_IN_AND_WAKE, &step);
         done += step;
         busy = step > 0 ? 0 : busy + 1;
         if (r != -EBUSY || busy > tries) {
@@ -73,8 +63,8 @@ static int move_patiently(VmFaultService *fs, void *to, void *from, size_t len,
 static int move_out(void *opaque, void *guest, void *frame, size_t len,
                     size_t *ret_done)
 {
-    int r = move_patiently(opaque, frame, guest, len, /* wake= */ false,
-                           OUT_BUSY_TRIES, ret_done);
+    int r = move_patiently(opaque, frame, guest, len, MOVE_OUT, OUT_BUSY_TRIES,
+                           ret_done);
 
     if (*ret_done > 0 && vm_fault_service_move_keeps_protection(opaque)) {
         /* A read into a protected frame would fault, and wait for us. */
@@ -95,7 +85,8 @@ static int move_or_copy(VmFaultService *fs, void *guest, void *frame,
     do {
         size_t step = 0;
         r = move_patiently(fs, (char *)guest + done, (char *)frame + done,
-                           len - done, wake, IN_BUSY_TRIES, &step);
+                           len - done, wake ? MOVE_IN_AND_WAKE : MOVE_IN,
+                           IN_BUSY_TRIES, &step);
         done += step;
         if (r == -EBUSY) {
             r = vm_fault_copy(fs, (char *)guest + done, (char *)frame + done,
@@ -119,7 +110,7 @@ static int move_in(void *opaque, void *guest, void *frame, size_t len,
                             ret_done);
     }
 
-    XXH128_hash_t before = XXH3_128bits_withSeed(frame, len, hash_seed());
+    VmdPageHash before = vmd_page_hash(frame, len);
     int r = move_or_copy(opaque, guest, frame, len, /* wake= */ false,
                          ret_done);
     int p = 0;
@@ -134,13 +125,13 @@ static int move_in(void *opaque, void *guest, void *frame, size_t len,
     }
     /* The pages are present and protected: this read cannot fault, and what
      * it reads cannot change. */
-    XXH128_hash_t after = XXH3_128bits_withSeed(guest, len, hash_seed());
-    *ret_changed = !XXH128_isEqual(before, after);
+    *ret_changed = !vmd_page_hash_equal(before, vmd_page_hash(guest, len));
     return 0;
 }
 
 const VmdMemOps vmd_mem_move = {
     .name = "move",
+    .skips_holes = true,
     .out = move_out,
     .in = move_in,
     .copy_in = vmd_mem_copy_in,

@@ -21,7 +21,9 @@
 typedef struct VmdMemOps {
     const char *name;
     /* Guest pages to an empty piece of a frame. -EBUSY: the kernel holds the
-     * page at *ret_done pinned. */
+     * page at *ret_done pinned. skips_holes: pages may be missing in between,
+     * which then are missing in the frame, and count as done. */
+    bool skips_holes;
     int (*out)(void *opaque, void *guest, void *frame, size_t len,
                size_t *ret_done);
     /*

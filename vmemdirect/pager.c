@@ -700,6 +700,19 @@ static void undo_move_out(VmdPager *p, ChunkNo c, FrameNo f)
     vmd_frame_put(p, f);
 }
 
+/* Where the move that begins at page a ends: behind the last page, or, if
+ * holes cannot be skipped, at the first hole. */
+static PageNo move_out_end(const VmdPager *p, PageNo a, PageNo end)
+{
+    if (!p->cfg.mem->skips_holes) {
+        return vm_bitmap_next_clear(p->present, a, end);
+    }
+    while (!vmd_page_present(p, end - 1)) {
+        end--;
+    }
+    return end;
+}
+
 static int move_out_pages(VmdPager *p, ChunkNo c, FrameNo f)
 {
     PageNo base = vmd_first_page(p, c);
@@ -708,17 +721,18 @@ static int move_out_pages(VmdPager *p, ChunkNo c, FrameNo f)
 
     for (PageNo a = vm_bitmap_next_set(p->present, base, end); a < end && !r;
          a = vm_bitmap_next_set(p->present, a, end)) {
-        PageNo b = vm_bitmap_next_clear(p->present, a, end);
-        uint32_t i = (uint32_t)(a - base);
+        PageNo b = move_out_end(p, a, end);
         size_t done;
         r = p->cfg.mem->out(p->cfg.mem_opaque, vmd_guest_addr(p, a),
-                            vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES,
+                            vmd_frame_addr(p, f) + (a - base) * RAM_PAGE_BYTES,
                             (b - a) * RAM_PAGE_BYTES, &done);
-        uint32_t moved = (uint32_t)(done / RAM_PAGE_BYTES);
-        vmd_frame_gained(p, f, i, moved);
-        vm_bitmap_set(p->frames.valid, vmd_frame_first(p, f) + i, moved);
-        for (uint32_t k = 0; k < moved; k++) {
-            set_present(p, a + k, false);
+        PageNo stop = a + done / RAM_PAGE_BYTES;
+        for (PageNo page = a; page < stop;
+             page = vm_bitmap_next_set(p->present, page, stop)) {
+            uint32_t i = (uint32_t)(page - base);
+            set_present(p, page, false);
+            vmd_frame_gained(p, f, i, 1);
+            vm_bit_set(p->frames.valid, vmd_frame_first(p, f) + i);
         }
     }
     return r;

@@ -67,6 +67,10 @@ int vm_fault_service_read(VmFaultService *fs, VmFaultEvent *events, int max);
  */
 int vm_fault_move(VmFaultService *fs, void *to, void *from, size_t len,
                   bool wake, size_t *ret_done);
+/* The same, where pages may be missing at the source: they count as done, and
+ * are missing at the destination. Wakes nobody. */
+int vm_fault_move_sparse(VmFaultService *fs, void *to, void *from, size_t len,
+                         size_t *ret_done);
 int vm_fault_copy(VmFaultService *fs, void *to, const void *from, size_t len,
                   bool write_protect, bool wake, size_t *ret_done);
 int vm_fault_zero(VmFaultService *fs, void *to, size_t len, bool wake,
