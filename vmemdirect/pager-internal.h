@@ -45,6 +45,7 @@ typedef uint32_t FrameNo;
 #define VMD_PENDING_MAX 4096u  /* faults that wait for memory or a write */
 #define VMD_EXTRA_FRAMES 160u  /* beyond one a chunk: lent to imports */
 #define VMD_READ_TRIES 3u
+#define VMD_GHOST_FAULTS 10000u /* on a page that should be there, in a row */
 #define VMD_RETRY_NS (1000 * 1000 * 1000LL)
 #define VMD_AGING_SLICES 16u
 #define VMD_LANDINGS 64u       /* small reads planned or in flight */
@@ -223,6 +224,8 @@ typedef struct VmdPager {
     uint32_t pending_count;
     VmdPinWaiter *pin_waiters;
     uint32_t fault_number; /* hard faults so far; wraps */
+    PageNo ghost_page;     /* missing, the kernel says; present, say we */
+    unsigned ghost_faults; /* in a row, on that page and no other */
     VmdLanding landings[VMD_LANDINGS];
     uint8_t *landing_memory;
     uint64_t landing_pages; /* reserved: they will be the guest's */

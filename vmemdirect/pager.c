@@ -637,6 +637,21 @@ static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
     return hard_fault(p, c, i, fault);
 }
 
+/*
+ * A fault on a page that is there has been resolved since its event was
+ * written; as many in a row as there are vCPUs are normal. If they do not
+ * end, the page has vanished behind our back, and waking its reader again and
+ * again would only hide that.
+ */
+static void note_ghost(VmdPager *p, PageNo page)
+{
+    p->ghost_faults = page == p->ghost_page ? p->ghost_faults + 1 : 1;
+    p->ghost_page = page;
+    if (p->ghost_faults > VMD_GHOST_FAULTS) {
+        vmd_pager_fatal(p, -EFAULT);
+    }
+}
+
 static Served serve(VmdPager *p, const VmdPendingFault *fault)
 {
     ChunkNo c = (ChunkNo)(fault->page / p->cfg.chunk_pages);
@@ -650,12 +665,14 @@ static Served serve(VmdPager *p, const VmdPendingFault *fault)
             return write_protect_fault(p, c, i);
         }
         wake(p, fault->page, 1); /* resolved since the event was written */
+        note_ghost(p, fault->page);
         return SERVED;
     }
     if (fault->kind == VM_FAULT_WRITE_PROTECT) {
         wake(p, fault->page, 1); /* moved out since: it faults as missing */
         return SERVED;
     }
+    p->ghost_faults = 0;
     return missing_fault(p, c, i, fault);
 }
 

@@ -277,6 +277,24 @@ static void test_read_error_stops_never_lies(void)
     fake_free(f);
 }
 
+/* A page goes away behind the pager's back: an end, not a loop. */
+static void test_vanished_page_stops(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fake_write(f, 9, 1);
+    for (unsigned k = 0; k < 100; k++) { /* vCPUs that came late */
+        vmd_pager_fault(&f->pager, 9, VM_FAULT_READ);
+    }
+    g_assert_cmpint(f->events[VMD_EVENT_FATAL], ==, 0);
+    f->guest_present[9] = false;
+    for (unsigned k = 0; k <= VMD_GHOST_FAULTS; k++) {
+        vmd_pager_fault(&f->pager, 9, VM_FAULT_READ);
+    }
+    g_assert_cmpint(f->events[VMD_EVENT_FATAL], ==, 1);
+    fake_free(f);
+}
+
 static void test_failed_fill_is_no_harm(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -725,6 +743,7 @@ int main(int argc, char **argv)
                     test_write_error_while_touched);
     g_test_add_func("/pager/read-error-stops-never-lies",
                     test_read_error_stops_never_lies);
+    g_test_add_func("/pager/vanished-page-stops", test_vanished_page_stops);
     g_test_add_func("/pager/failed-fill-is-no-harm",
                     test_failed_fill_is_no_harm);
     g_test_add_func("/pager/pinned-stays", test_pinned_stays);
