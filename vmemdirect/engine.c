@@ -188,6 +188,10 @@ static void read_faults(VmdEngine *vmd)
     }
 }
 
+typedef struct Work {
+    bool faults, messages;
+} Work;
+
 static uint64_t times_preempted(void)
 {
     struct rusage usage;
@@ -196,7 +200,8 @@ static uint64_t times_preempted(void)
                                                  : 0;
 }
 
-static void wait_for_work(VmdEngine *vmd)
+/* Sleeps until there is something to do; what: what to look at. */
+static void wait_for_work(VmdEngine *vmd, Work *what)
 {
     struct pollfd fds[] = {
         { .fd = vm_fault_service_fd(vmd->faults), .events = POLLIN },
@@ -207,14 +212,17 @@ static void wait_for_work(VmdEngine *vmd)
     int64_t left = vmd_pager_deadline_ns(&vmd->pager) - now;
     struct timespec timeout = { 0, 0 };
 
-    if (vmd_spin_again(&vmd->spin, now, times_preempted())) {
+    *what = (Work){ true, true };
+    if (vmd_spin_again(&vmd->spin, now, times_preempted)) {
         return;
     }
     if (left > 0) {
         timeout.tv_sec = left / VM_NS_PER_SEC;
         timeout.tv_nsec = left % VM_NS_PER_SEC;
     }
-    (void)ppoll(fds, G_N_ELEMENTS(fds), &timeout, NULL);
+    if (ppoll(fds, G_N_ELEMENTS(fds), &timeout, NULL) >= 0) {
+        *what = (Work){ fds[0].revents != 0, fds[2].revents != 0 };
+    }
 }
 
 static void pager_thread(void *arg)
@@ -223,9 +231,14 @@ static void pager_thread(void *arg)
 
     vm_thread_set_never_faults();
     while (!vmd->quit || vmd->pager.in_flight > 0) {
-        wait_for_work(vmd);
-        read_faults(vmd);
-        run_messages(vmd);
+        Work work;
+        wait_for_work(vmd, &work);
+        if (work.faults) {
+            read_faults(vmd);
+        }
+        if (work.messages) {
+            run_messages(vmd);
+        }
         vmd_pager_step(&vmd->pager);
     }
 }

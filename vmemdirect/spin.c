@@ -23,30 +23,37 @@ void vmd_spin_fault(VmdSpin *spin, int64_t now_ns)
     spin->last_ns = now_ns;
 }
 
-static bool was_preempted(VmdSpin *spin, int64_t now_ns, uint64_t preempted)
+static bool is_wanted(const VmdSpin *spin, int64_t now_ns)
 {
-    if (preempted == spin->preempted) {
-        return false;
-    }
-    spin->preempted = preempted;
-    /* Again so soon after the last pause: the machine is busy. */
+    int64_t most = FREQUENT * spin->poll_ns;
+
+    return spin->poll_ns > 0 && now_ns >= spin->off_until_ns &&
+           spin->gap_ns <= most && now_ns - spin->last_ns <= most;
+}
+
+/* Again so soon after the last pause: the machine is busy. */
+static void back_off(VmdSpin *spin, int64_t now_ns)
+{
     spin->back_off_ns =
         now_ns - spin->off_until_ns < spin->back_off_ns
             ? MIN(2 * spin->back_off_ns, BACK_OFF_MAX_NS)
             : BACK_OFF_MIN_NS;
     spin->off_until_ns = now_ns + spin->back_off_ns;
-    return true;
+    spin->spinning = false;
 }
 
-bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t preempted)
+bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t (*preempted)(void))
 {
-    int64_t since = now_ns - spin->last_ns;
-
-    if (spin->poll_ns == 0 || now_ns < spin->off_until_ns ||
-        spin->gap_ns > FREQUENT * spin->poll_ns ||
-        since > FREQUENT * spin->poll_ns) {
-        spin->preempted = preempted; /* of no interest while it sleeps */
+    if (!is_wanted(spin, now_ns)) {
+        spin->spinning = false;
         return false;
     }
-    return !was_preempted(spin, now_ns, preempted);
+    uint64_t times = preempted();
+    if (spin->spinning && times != spin->preempted) {
+        back_off(spin, now_ns);
+        return false;
+    }
+    spin->spinning = true;
+    spin->preempted = times;
+    return true;
 }

@@ -9,7 +9,7 @@
  * than a few poll times apart, and it stops for a while when the scheduler
  * took the core away from it, since then somebody else has work to do.
  *
- * Pure: time and the count of involuntary switches come from the caller.
+ * Time and the count of involuntary switches come from the caller.
  * Threads: the pager thread.
  */
 #ifndef VMD_SPIN_H
@@ -24,14 +24,18 @@ typedef struct VmdSpin {
     int64_t gap_ns;       /* between faults, smoothed */
     int64_t off_until_ns; /* somebody else needed the core */
     int64_t back_off_ns;
-    uint64_t preempted;   /* as last seen */
+    bool spinning;
+    uint64_t preempted;   /* as last seen while spinning */
 } VmdSpin;
 
 void vmd_spin_init(VmdSpin *spin, int64_t poll_ns);
 /* A fault was read. */
 void vmd_spin_fault(VmdSpin *spin, int64_t now_ns);
-/* Nothing to do now: look again at once (true), or sleep? preempted: how
- * often the thread was made to leave its core so far. */
-bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t preempted);
+/*
+ * Nothing to do now: look again at once (true), or sleep? preempted() tells
+ * how often the thread was made to leave its core so far; it is asked only
+ * where the answer counts.
+ */
+bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t (*preempted)(void));
 
 #endif

@@ -7,6 +7,13 @@
 #define US 1000LL
 #define MS (1000 * US)
 
+static uint64_t switches;
+
+static uint64_t times(void)
+{
+    return switches;
+}
+
 static void faults(VmdSpin *spin, int64_t *now, int64_t gap, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -21,12 +28,12 @@ static void test_frequent(void)
     int64_t now = MS;
 
     vmd_spin_init(&spin, 50 * US);
-    g_assert_false(vmd_spin_again(&spin, now, 0));
+    g_assert_false(vmd_spin_again(&spin, now, times));
     faults(&spin, &now, 100 * US, 200);
-    g_assert_true(vmd_spin_again(&spin, now + 90 * US, 0));
-    g_assert_false(vmd_spin_again(&spin, now + 300 * US, 0)); /* they end */
+    g_assert_true(vmd_spin_again(&spin, now + 90 * US, times));
+    g_assert_false(vmd_spin_again(&spin, now + 300 * US, times)); /* they end */
     faults(&spin, &now, 10 * MS, 20); /* they get rare */
-    g_assert_false(vmd_spin_again(&spin, now + US, 0));
+    g_assert_false(vmd_spin_again(&spin, now + US, times));
 }
 
 static void test_off(void)
@@ -36,7 +43,7 @@ static void test_off(void)
 
     vmd_spin_init(&spin, 0);
     faults(&spin, &now, 10 * US, 200);
-    g_assert_false(vmd_spin_again(&spin, now, 0));
+    g_assert_false(vmd_spin_again(&spin, now, times));
 }
 
 /* Somebody else wants the core: longer and longer pauses, then short ones. */
@@ -44,15 +51,15 @@ static void test_preempted(void)
 {
     VmdSpin spin;
     int64_t now = MS, pause[3];
-    uint64_t switches = 0;
 
     vmd_spin_init(&spin, 50 * US);
     for (unsigned k = 0; k < G_N_ELEMENTS(pause); k++) {
         faults(&spin, &now, 20 * US, 200);
-        g_assert_true(vmd_spin_again(&spin, now, switches));
-        g_assert_false(vmd_spin_again(&spin, now, ++switches));
+        g_assert_true(vmd_spin_again(&spin, now, times));
+        switches++;
+        g_assert_false(vmd_spin_again(&spin, now, times));
         int64_t began = now;
-        while (!vmd_spin_again(&spin, now, switches)) {
+        while (!vmd_spin_again(&spin, now, times)) {
             faults(&spin, &now, 20 * US, 1);
         }
         pause[k] = now - began;
@@ -60,8 +67,9 @@ static void test_preempted(void)
     g_assert_cmpint(pause[1], >=, 2 * pause[0] - MS);
     g_assert_cmpint(pause[2], >=, 2 * pause[1] - MS);
     faults(&spin, &now, 20 * US, 200000); /* four quiet seconds */
-    g_assert_true(vmd_spin_again(&spin, now, switches));
-    g_assert_false(vmd_spin_again(&spin, now, ++switches));
+    g_assert_true(vmd_spin_again(&spin, now, times));
+    switches++;
+    g_assert_false(vmd_spin_again(&spin, now, times));
     g_assert_cmpint(spin.off_until_ns - now, <=, pause[0]);
 }
 
