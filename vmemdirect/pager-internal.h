@@ -10,6 +10,7 @@
  *   landing.c   small reads around a fault
  *   window.c    how much a fault brings in
  *   ahead.c     sequences: reading ahead, dropping behind
+ *   stride.c    faults at equal distances
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
  *   engine.c    the thread, the mailbox, the public interface
@@ -52,6 +53,7 @@ typedef uint32_t FrameNo;
 #define VMD_LANDING_PAGES 16u  /* the largest of them */
 #define VMD_HEAT_MAX 5u        /* a window of 4^5 pages, so all */
 #define VMD_STREAMS 8u         /* sequences that are followed */
+#define VMD_STRIDES 8u
 
 typedef enum VmdChunkState {
     VMD_ZERO,
@@ -136,7 +138,7 @@ typedef struct VmdLanding {
     ChunkNo chunk;
     uint32_t first, count; /* pages of the chunk; count 0: not in use */
     uint32_t written;      /* bit k: who waits for page first + k will write */
-    int64_t since_ns;      /* when the fault was read */
+    int64_t since_ns;      /* when the fault was read; 0: nobody waits yet */
     uint8_t *buf;          /* VMD_LANDING_PAGES */
 } VmdLanding;
 
@@ -162,6 +164,14 @@ typedef struct VmdStream {
     uint32_t depth;     /* chunks to be read ahead of it */
     uint32_t last_used; /* fault_number */
 } VmdStream;
+
+/* Faults at equal distances: contract at the head of stride.c. */
+typedef struct VmdStride {
+    PageNo last;        /* the last fault, or the last page read ahead */
+    int64_t delta;      /* pages */
+    uint32_t equal;     /* how often in a row */
+    uint64_t last_used; /* stride_clock; 0: never */
+} VmdStride;
 
 /* A thread that pins: woken when all its pages are present. */
 typedef struct VmdPinWaiter VmdPinWaiter;
@@ -230,6 +240,8 @@ typedef struct VmdPager {
     uint8_t *landing_memory;
     uint64_t landing_pages; /* reserved: they will be the guest's */
     VmdStream streams[VMD_STREAMS];
+    VmdStride strides[VMD_STRIDES];
+    uint64_t stride_clock; /* faults seen by stride.c */
     GQueue frame_waiters; /* of RamImport *: want a frame */
     GQueue held_imports;  /* of RamImport *: chunk is busy */
 
@@ -361,6 +373,11 @@ void vmd_landing_free(VmdPager *p, VmdLanding *l);
 uint32_t vmd_window(VmdPager *p, ChunkNo c);
 /* Was it read as a whole a few faults ago? */
 bool vmd_was_dense(const VmdPager *p, ChunkNo c);
+
+/* --- stride.c ----------------------------------------------------------- */
+/* Counts a hard fault on the page; how many pages at the distance *ret_delta
+ * from each other should be read ahead of it, usually 0. */
+uint32_t vmd_stride(VmdPager *p, PageNo page, int64_t *ret_delta);
 
 /* --- ahead.c ------------------------------------------------------------ */
 /* The chunk is touched: by a hard fault, or having been read ahead. */

@@ -458,6 +458,25 @@ static Served read_few(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
     return SERVED;
 }
 
+/* Pages at equal distances, which nobody waits for yet. */
+static void read_strided(VmdPager *p, PageNo page, int64_t delta, uint32_t n)
+{
+    for (uint32_t k = 1; k <= n; k++) {
+        int64_t next = (int64_t)page + k * delta;
+        if (next < 0 || next >= (int64_t)p->cfg.pages) {
+            return;
+        }
+        ChunkNo c = (ChunkNo)((PageNo)next / p->cfg.chunk_pages);
+        uint32_t i = (uint32_t)((PageNo)next % p->cfg.chunk_pages);
+        VmdChunkState state = (VmdChunkState)p->chunks[c].state;
+        if ((state == VMD_SWAPPED || state == VMD_RESIDENT) &&
+            wants_read(p, c, i) &&
+            !vmd_landing_start(p, c, i, 1, /* since_ns= */ 0)) {
+            return;
+        }
+    }
+}
+
 /* SWAPPED or RESIDENT -> FILLING: the window around page i, but for what is
  * being read already. False: nothing to read, or no room; the pages fault. */
 static bool start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
@@ -533,6 +552,9 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
     VmdLanding *l = vmd_landing_find(p, c, i);
 
     if (l) {
+        if (l->since_ns == 0) {
+            l->since_ns = fault->since_ns;
+        }
         if (fault->kind == VM_FAULT_WRITE) {
             l->written |= 1u << (i - l->first);
         }
@@ -551,6 +573,13 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
     }
     if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
         return DEFERRED;
+    }
+    int64_t delta;
+    uint32_t ahead = vmd_stride(p, fault->page, &delta);
+    if (ahead > 0) {
+        Served served = read_few(p, c, i, 1, fault);
+        read_strided(p, fault->page, delta, ahead);
+        return served;
     }
     uint32_t window = vmd_window(p, c);
     bool fill = window > p->cfg.landing_pages &&
@@ -1019,7 +1048,9 @@ static void land(VmdPager *p, VmdLanding *l)
         chunk->wp_faults = 0;
         set_state(p, l->chunk, VMD_RESIDENT);
     }
-    latency(p, l->since_ns);
+    if (l->since_ns != 0) {
+        latency(p, l->since_ns);
+    }
 }
 
 static void landing_done(VmdPager *p, VmdTransfer *t, int result)
@@ -1036,8 +1067,9 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
             vmd_transfer_retry(p, t, l->first, l->count);
             return;
         }
-        if (l->count > 1) {
-            /* Who waits faults again, and then gets its page alone. */
+        if (l->count > 1 || l->since_ns == 0) {
+            /* Who waits faults again, and then gets its page alone; or
+             * nobody waits. */
             p->chunks[l->chunk].heat = 0;
         } else {
             fail_chunk(p, l->chunk, result);

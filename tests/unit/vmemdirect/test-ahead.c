@@ -153,6 +153,61 @@ static void test_read_error_ahead(void)
     fake_free(f);
 }
 
+/* Every tenth page: after a few faults they are there before. */
+static void test_stride(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    swap_out_all(f, 0, 22);
+    for (PageNo page = 3; page < PAGE(22, 0); page += 10) {
+        g_assert_cmpuint(fake_read(f, page), ==,
+                         (uint8_t)(page / FAKE_CHUNK_PAGES +
+                                   page % FAKE_CHUNK_PAGES));
+        fake_complete_all(f);
+    }
+    g_assert_cmpuint(f->pager.stats.faults_hard, <=, 8); /* of 18 */
+    g_assert_cmpuint(f->pager.stats.page_in_bytes, <=, 24 * RAM_PAGE_BYTES);
+    fake_free(f);
+}
+
+/* The reader is as fast as the device: it waits for what is under way. */
+static void test_stride_meets_reader(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    swap_out_all(f, 0, 22);
+    for (PageNo page = 3; page < 3 + 4 * 10; page += 10) {
+        (void)fake_read(f, page);
+    }
+    g_assert_cmpuint(fake_requests(f), >, 0);
+    unsigned requests = fake_requests(f);
+    g_assert_null(fake_touch(f, 43, true));
+    g_assert_cmpuint(fake_requests(f), ==, requests);
+    fake_complete_all(f);
+    g_assert_nonnull(fake_touch(f, 43, true));
+    g_assert_cmpuint(f->pager.stats.faults_write_protect, ==, 0);
+    fake_free(f);
+}
+
+/* What nobody waits for may be unreadable. */
+static void test_stride_read_error(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    swap_out_all(f, 0, 22);
+    for (PageNo page = 3; page < 3 + 4 * 10; page += 10) {
+        (void)fake_read(f, page);
+    }
+    g_assert_cmpuint(fake_requests(f), >, 0);
+    while (fake_requests(f) > 0) {
+        fake_complete(f, 0, -EIO);
+    }
+    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpuint(fake_read(f, 43), ==, 5 + 3);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 static void test_behind_goes_first(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -206,6 +261,9 @@ int main(int argc, char **argv)
     g_test_add_func("/ahead/touched", test_touched_while_it_is_read);
     g_test_add_func("/ahead/discard", test_discard_ahead);
     g_test_add_func("/ahead/read-error", test_read_error_ahead);
+    g_test_add_func("/stride/read-ahead", test_stride);
+    g_test_add_func("/stride/meets-reader", test_stride_meets_reader);
+    g_test_add_func("/stride/read-error", test_stride_read_error);
     g_test_add_func("/behind/goes-first", test_behind_goes_first);
     g_test_add_func("/behind/sweeps", test_sweeps_keep_a_part);
     return g_test_run();
