@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 
+#include "util/clock.h"
+
 static const struct {
     const char *key;
     size_t offset;
@@ -79,6 +81,24 @@ static json_object *latencies(const VmdStats *s)
     return array;
 }
 
+static json_object *budget(const VmdStats *s)
+{
+    json_object *o = json_object_new_object();
+
+    qmp_put_u64(o, "target-bytes", s->budget_bytes);
+    qmp_put_u64(o, "current-bytes", s->budget_used_bytes);
+    qmp_put_u64(o, "limit-bytes", s->budget_limit_bytes);
+    qmp_put_str(o, "state", vmd_budget_state_to_string(s->budget_state));
+    if (s->budget_obstacle) {
+        qmp_put_str(o, "reason", s->budget_obstacle);
+    }
+    qmp_put_int(o, "age-ms", s->budget_age_ns / VM_NS_PER_MS);
+    if (s->budget_state == VMD_BUDGET_REACHED) {
+        qmp_put_int(o, "took-ms", s->budget_took_ns / VM_NS_PER_MS);
+    }
+    return o;
+}
+
 static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
                              json_object **ret_value, GError **errp)
 {
@@ -99,6 +119,7 @@ static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
     qmp_put_str(*ret_value, "mode", s.mode);
     qmp_put_str(*ret_value, "io", s.io);
     qmp_put_str(*ret_value, "tracker", s.tracker);
+    json_object_object_add(*ret_value, "budget", budget(&s));
     json_object_object_add(*ret_value, "chunks-by-state",
                            numbers(s.chunks_by_state,
                                    G_N_ELEMENTS(s.chunks_by_state)));
@@ -131,6 +152,6 @@ const QmpCommand vm_qmp_vmemdirect_commands[] = {
     { "query-vmemdirect", NULL, query_vmemdirect,
       "Where the guest's memory is, and what paging has done." },
     { "vmemdirect-set", set_args, set_vmemdirect,
-      "Changes the budget; shrinking goes on in the background." },
+      "Changes the budget; see 'budget' of query-vmemdirect." },
     { NULL },
 };

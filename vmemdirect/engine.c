@@ -56,6 +56,7 @@ struct VmdEngine {
     void *frames;
     size_t frames_bytes;
     VmFaultService *faults;
+    char *swap_path; /* for messages: the name may be gone */
     int swap_fd;
     int event_fd;
     VmdIo *io;
@@ -367,11 +368,16 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
 
 static const RamPlacementOps placement_ops;
 
+/* What lies in the file if the guest uses all of its RAM. */
+static uint64_t swapped_at_least(const VmdEngine *vmd, uint64_t budget_bytes)
+{
+    return vmd->bytes > budget_bytes ? vmd->bytes - budget_bytes : 0;
+}
+
 static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
                    const VmdEvents *events, void *opaque, GError **errp)
 {
-    uint64_t least = vmd->bytes > cfg->memory_bytes
-                         ? vmd->bytes - cfg->memory_bytes : 0;
+    uint64_t least = swapped_at_least(vmd, cfg->memory_bytes);
 
     vmd->faults = vm_fault_service_new(errp);
     if (!vmd->faults) {
@@ -381,6 +387,7 @@ static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
     if (!mem || !make_frames(vmd, cfg->chunk_pages, errp)) {
         return false;
     }
+    vmd->swap_path = g_strdup(cfg->swap);
     vmd->swap_fd = vmd_swapfile_open(cfg->swap, vmd->bytes, least,
                                      cfg->keep_swap, errp);
     if (vmd->swap_fd < 0) {
@@ -448,6 +455,7 @@ void vmd_engine_free(VmdEngine *vmd)
     vm_close_fd(&vmd->event_fd);
     vm_cond_done(&vmd->done);
     vm_mutex_done(&vmd->lock);
+    g_free(vmd->swap_path);
     g_free(vmd);
 }
 
@@ -611,7 +619,7 @@ uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd)
 
 static void call_budget(VmdPager *p, void *arg)
 {
-    p->cfg.budget_pages = *(uint64_t *)arg >> RAM_PAGE_BITS;
+    vmd_budget_set(p, *(uint64_t *)arg >> RAM_PAGE_BITS);
 }
 
 bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp)
@@ -625,6 +633,10 @@ bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp)
     if (bytes > (UINT64_C(1) << 52)) {
         return vm_error_set(errp, 0, "vmemdirect: memory=%" PRIu64
                             " is too large", bytes);
+    }
+    if (!vmd_swapfile_check_room(vmd->swap_fd, vmd->swap_path,
+                                 swapped_at_least(vmd, bytes), errp)) {
+        return false;
     }
     call_pager(vmd, call_budget, &bytes);
     return true;

@@ -6,9 +6,10 @@
  * space: a frame costs memory for the slots (pages) that are populated. The
  * budget is a hard limit on memory:
  *
- *   guest_pages + landing_pages + frames.populated_pages <= budget_pages
+ *   guest_pages + landing_pages + frames.populated_pages <= limit_pages
  *
- * where landing_pages are on their way to the guest (landing.c).
+ * where landing_pages are on their way to the guest (landing.c), and
+ * limit_pages is the budget, or on its way to a smaller one (budget.c).
  *
  * A free frame is either empty (no memory) or stale (memory with content that
  * nobody wants). Page-out moves guest pages into an empty frame; once they
@@ -62,9 +63,7 @@ void vmd_frames_done(VmdPager *p)
 
 int64_t vmd_free_pages(const VmdPager *p)
 {
-    return (int64_t)p->cfg.budget_pages -
-           (int64_t)(p->guest_pages + p->landing_pages +
-                     p->frames.populated_pages);
+    return (int64_t)p->budget.limit_pages - (int64_t)vmd_used_pages(p);
 }
 
 int64_t vmd_available_pages(const VmdPager *p)
@@ -210,6 +209,7 @@ void vmd_frame_put(VmdPager *p, FrameNo f)
 
     g_assert(!fr->owner[f]); /* (F3) */
     vm_bitmap_clear(fr->valid, vmd_frame_first(p, f), p->cfg.chunk_pages);
+    p->budget.freed_pages += pages;
     if (pages > 0) {
         fr->next[f] = fr->stale;
         fr->stale = f;

@@ -110,6 +110,8 @@ void vmd_pager_check(VmdPager *p)
     g_assert(writing_pages == p->writing_pages);
     g_assert(vm_bitmap_count(p->present, 0, p->cfg.pages) ==
              p->guest_pages); /* (8) */
+    g_assert(vmd_used_pages(p) <= p->budget.limit_pages); /* (B1) */
+    g_assert(p->budget.limit_pages >= p->cfg.budget_pages);
     check_frames(p);
 }
 
@@ -158,7 +160,7 @@ static void count_pages(const VmdPager *p, ChunkNo c, VmdStats *s)
 void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret)
 {
     *ret = p->stats; /* the counters */
-    ret->budget_bytes = p->cfg.budget_pages * RAM_PAGE_BYTES;
+    vmd_budget_fill_stats(p, ret);
     ret->ram_bytes = p->cfg.pages * RAM_PAGE_BYTES;
     ret->chunk_pages = p->cfg.chunk_pages;
     ret->frames_bytes = p->frames.populated_pages * RAM_PAGE_BYTES;

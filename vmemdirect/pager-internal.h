@@ -4,7 +4,8 @@
  *
  *   pager.c     chunk states and transitions: the only writer of state
  *   pager-step.c, pager-check.c  the whole: life, invariants, statistics
- *   frame.c     frames and the budget
+ *   frame.c     frames, and what they leave of the budget
+ *   budget.c    a budget that changes
  *   history.c   aging, keys, lists by key
  *   transfer.c  I/O on behalf of chunks
  *   landing.c   small reads around a fault
@@ -221,6 +222,13 @@ typedef struct VmdPager {
     unsigned long *accessed; /* by page, in this interval */
     VmdFrames frames;
     uint64_t guest_pages; /* present */
+    struct {
+        uint64_t limit_pages; /* in force */
+        uint64_t freed_pages; /* since the last step */
+        int64_t set_ns;       /* when cfg.budget_pages was set ... */
+        int64_t moved_ns;     /* ... and when the limit moved last */
+        int64_t took_ns;      /* from set to reached; 0: at once, or not yet */
+    } budget;
     VmdList resident[256]; /* by key */
     unsigned long resident_keys[4]; /* which lists are not empty */
     VmdList behind;         /* resident chunks that a sequence has passed */
@@ -389,7 +397,7 @@ bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i);
 /* --- frame.c ------------------------------------------------------------ */
 void vmd_frames_init(VmdPager *p);
 void vmd_frames_done(VmdPager *p);
-/* Budget left, negative after a shrink; without and with stale frames. */
+/* Budget left, without and with stale frames. */
 int64_t vmd_free_pages(const VmdPager *p);
 int64_t vmd_available_pages(const VmdPager *p);
 uint64_t vmd_low_watermark(const VmdPager *p);
@@ -408,6 +416,16 @@ void vmd_frame_gained(VmdPager *p, FrameNo f, uint32_t first, uint32_t n);
 void vmd_frame_lost(VmdPager *p, FrameNo f, uint32_t first, uint32_t n);
 /* Gives stale memory back until the budget is kept. */
 void vmd_frames_trim(VmdPager *p);
+
+/* --- budget.c ----------------------------------------------------------- */
+/* Memory that the budget is about: present, landing, and in frames. */
+uint64_t vmd_used_pages(const VmdPager *p);
+void vmd_budget_set(VmdPager *p, uint64_t pages);
+/* The budget is in force, not only on its way. */
+bool vmd_budget_is_reached(const VmdPager *p);
+/* Lowers the limit; before memory that was freed is given to faults. */
+void vmd_budget_step(VmdPager *p);
+void vmd_budget_fill_stats(const VmdPager *p, VmdStats *ret);
 
 /* --- history.c ---------------------------------------------------------- */
 void vmd_history_init(VmdPager *p);

@@ -70,6 +70,7 @@ void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg)
     vmd_frames_init(p);
     vmd_transfers_init(p);
     vmd_landings_init(p);
+    vmd_budget_set(p, cfg->budget_pages);
 }
 
 void vmd_pager_done(VmdPager *p)

@@ -1140,9 +1140,11 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
             frame_forget(p, c, i);
         }
     }
-    if (chunk->recalled || (t->error && any_present(p, c))) { /* (2) */
+    /* On the way to a smaller budget the rest goes, as it was meant to. */
+    bool recall = chunk->recalled && vmd_budget_is_reached(p);
+    chunk->recalled = false;
+    if (recall || (t->error && any_present(p, c))) { /* (2) */
         unsigned long map[RAM_CHUNK_LONGS];
-        chunk->recalled = false;
         vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, chunk->frame),
                       p->cfg.chunk_pages);
         move_in(p, c, chunk->frame, map);
@@ -1194,6 +1196,7 @@ static void give_back(VmdPager *p, uint8_t *addr, uint32_t pages)
     int r = p->cfg.mem->discard(p->cfg.mem_opaque, addr,
                                 pages * RAM_PAGE_BYTES);
 
+    p->budget.freed_pages += pages;
     if (r < 0) {
         vmd_pager_fatal(p, r);
     }

@@ -85,15 +85,31 @@ static bool write_oldest_back(VmdPager *p, int64_t now)
     return false;
 }
 
+/* What reclaim works towards: the watermark, and the way to a new budget. */
+static int64_t wanted_pages(const VmdPager *p)
+{
+    return (int64_t)(vmd_high_watermark(p) + p->budget.limit_pages -
+                     p->cfg.budget_pages);
+}
+
 static void decide(VmdPager *p)
 {
     int64_t expected = expected_pages(p);
 
-    if (expected < (int64_t)vmd_low_watermark(p) || vmd_free_pages(p) < 0) {
+    if (expected < (int64_t)vmd_low_watermark(p) ||
+        !vmd_budget_is_reached(p)) {
         p->reclaiming = true;
-    } else if (expected >= (int64_t)vmd_high_watermark(p)) {
+    } else if (expected >= wanted_pages(p)) {
         p->reclaiming = false;
     }
+}
+
+/* Is a further chunk in STANDBY of use, if none there can leave now? Not if
+ * the device has all the writes that it may have. */
+static bool moves_help(const VmdPager *p, int64_t now)
+{
+    return p->write_error != 0 || writes_allowed(p, now) ||
+           p->standby_pages < standby_target(p);
 }
 
 void vmd_reclaim_step(VmdPager *p)
@@ -101,22 +117,23 @@ void vmd_reclaim_step(VmdPager *p)
     int64_t now = p->cfg.now_ns();
     unsigned moves = 0;
 
+    vmd_budget_step(p);
     decide(p);
     if (!p->reclaiming && !somebody_waits(p)) {
         return;
     }
     for (unsigned n = 0; n < WRITE_BACKS_PER_STEP &&
-                         expected_pages(p) < (int64_t)vmd_high_watermark(p);
+                         expected_pages(p) < wanted_pages(p);
          n++) {
         if (!write_oldest_back(p, now) &&
-            (moves++ >= MOVES_PER_STEP || !move_coldest_out(p))) {
+            (moves++ >= MOVES_PER_STEP || !moves_help(p, now) ||
+             !move_coldest_out(p))) {
             break;
         }
     }
     while (p->reclaiming && p->standby_pages < standby_target(p) &&
            moves++ < MOVES_PER_STEP && move_coldest_out(p)) {
     }
-    vmd_frames_trim(p); /* a smaller budget */
     decide(p);
 }
 

@@ -123,18 +123,9 @@ static bool too_small(const SwapFile *sf, const char *what, uint64_t has,
                         sf->path, what, has_text, needs_text);
 }
 
-static bool check_room(SwapFile *sf, uint64_t bytes, uint64_t least_bytes,
-                       GError **errp)
+static bool check_file_system(SwapFile *sf, uint64_t least_bytes,
+                              GError **errp)
 {
-    if (sf->device) {
-        uint64_t has = 0;
-        if (ioctl(sf->fd, BLKGETSIZE64, &has) < 0) {
-            return vm_error_set(errp, errno, "vmemdirect: size of '%s'",
-                                sf->path);
-        }
-        /* The offset is the guest's address: all of it must exist. */
-        return has >= bytes || too_small(sf, "the device", has, bytes, errp);
-    }
     struct statvfs vfs;
     if (fstatvfs(sf->fd, &vfs) < 0) {
         return vm_error_set(errp, errno, "vmemdirect: swap file '%s'",
@@ -147,6 +138,32 @@ static bool check_room(SwapFile *sf, uint64_t bytes, uint64_t least_bytes,
            too_small(sf, "the file system", has, least_bytes, errp);
 }
 
+static bool check_room(SwapFile *sf, uint64_t bytes, uint64_t least_bytes,
+                       GError **errp)
+{
+    if (sf->device) {
+        uint64_t has = 0;
+        if (ioctl(sf->fd, BLKGETSIZE64, &has) < 0) {
+            return vm_error_set(errp, errno, "vmemdirect: size of '%s'",
+                                sf->path);
+        }
+        /* The offset is the guest's address: all of it must exist. */
+        return has >= bytes || too_small(sf, "the device", has, bytes, errp);
+    }
+    return check_file_system(sf, least_bytes, errp);
+}
+
+bool vmd_swapfile_check_room(int fd, const char *path, uint64_t least_bytes,
+                             GError **errp)
+{
+    SwapFile sf = { .path = path, .fd = fd };
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        return vm_error_set(errp, errno, "vmemdirect: swap file '%s'", path);
+    }
+    return S_ISBLK(st.st_mode) || check_file_system(&sf, least_bytes, errp);
+}
 static bool set_length(SwapFile *sf, uint64_t bytes, GError **errp)
 {
     if (sf->device) {

@@ -22,5 +22,8 @@
  */
 int vmd_swapfile_open(const char *path, uint64_t bytes, uint64_t least_bytes,
                       bool keep, GError **errp);
+/* Could its file system ever hold least_bytes? Always true for a device. */
+bool vmd_swapfile_check_room(int fd, const char *path, uint64_t least_bytes,
+                             GError **errp);
 
 #endif

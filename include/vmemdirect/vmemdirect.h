@@ -78,8 +78,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdEngine, vmd_engine_free)
 extern const RamPagerOps vmd_pager_ops;
 RamPlacement *vmd_engine_placement(VmdEngine *vmd); /* owned by the engine */
 
-/* Hard limit from now on; shrinking converges in the background. Refuses
- * what is too small to run on (see vmd_engine_min_budget_bytes()). */
+/*
+ * A larger budget counts at once. To a smaller one the limit slides down as
+ * memory is freed, never up, and is then as hard as ever; VmdStats tells how
+ * far it is. Refused, with nothing changed: what is too small to run on (see
+ * vmd_engine_min_budget_bytes()), or would put more into the swap file than
+ * its file system could ever hold.
+ */
 bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp);
 uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd);
 /* After a write error was repaired: try again now. */
@@ -87,8 +92,24 @@ void vmd_engine_retry(VmdEngine *vmd);
 
 #define VMD_LATENCY_BUCKETS 32 /* bucket i: [2^i, 2^(i+1)) ns */
 
+typedef enum VmdBudgetState {
+    VMD_BUDGET_REACHED,
+    VMD_BUDGET_CONVERGING,
+    VMD_BUDGET_CANNOT, /* for the time being; it is tried on */
+} VmdBudgetState;
+const char *vmd_budget_state_to_string(VmdBudgetState state);
+
 typedef struct VmdStats {
-    uint64_t budget_bytes;
+    uint64_t budget_bytes;       /* asked for */
+    uint64_t budget_limit_bytes; /* in force */
+    uint64_t budget_used_bytes;  /* at most budget_limit_bytes */
+    VmdBudgetState budget_state;
+    /* CANNOT: "write-error"; "pinned", everything that is left; "slow-io",
+     * requests to the swap file do not come back; "engine", it has given up;
+     * "busy", something else. Otherwise NULL. */
+    const char *budget_obstacle;
+    int64_t budget_age_ns;  /* since it was asked for */
+    int64_t budget_took_ns; /* REACHED: until it was */
     uint64_t ram_bytes;
     uint32_t chunk_pages;
     const char *mode, *io, *tracker; /* as chosen */

@@ -5,7 +5,7 @@ import random
 import stat
 import time
 
-from vmtest import MIB, QmpError, check, need
+from vmtest import MIB, PATIENCE, RSS_MARGIN_MIB, QmpError, check, need
 
 MEM = 192          # MiB of RAM
 WORK_MIB = 160     # of which the guest uses
@@ -147,16 +147,12 @@ def budget_changes(t):
     generator = random.Random(1)
     for budget in (64, 128, 224, 80, generator.randrange(64, 224), 72):
         vm.set_budget(budget)
-        deadline = time.monotonic() + 20
-        while True:
-            p = vm.paging()
-            if p['resident-bytes'] + p['frames-bytes'] <= budget * MIB:
-                break
-            check(time.monotonic() < deadline, 'budget %d MiB not reached:'
-                  ' %r', budget, vm.brief())
-            time.sleep(0.05)
+        watch_budget(vm, timeout=20)
+        p = vm.paging()
         check(p['budget-bytes'] == budget * MIB, 'budget is %d',
               p['budget-bytes'])
+        check(p['resident-bytes'] + p['frames-bytes'] <= budget * MIB,
+              'reached, but %r', vm.brief())
         vm.rss_peak_reset()
         guest.wait_progress(4, alive=[vm])
         check_bounds(vm)
@@ -164,19 +160,85 @@ def budget_changes(t):
     vm.quit()
 
 
+def watch_budget(vm, timeout):
+    """Until the budget is reached: the limit only falls, and the process,
+    seen from outside, keeps within it. Returns the last answer."""
+    deadline = time.monotonic() + timeout * PATIENCE
+    limit = None
+    while True:
+        b = vm.paging()['budget']
+        rss = vm.rss_bytes()
+        check(b['current-bytes'] <= b['limit-bytes'] and
+              (limit is None or b['limit-bytes'] <= limit),
+              'limit was %r, now %r', limit, b)
+        limit = b['limit-bytes']
+        check(rss <= limit + RSS_MARGIN_MIB * MIB,
+              '%d MiB resident, limit %d MiB', rss >> 20, limit >> 20)
+        if b['state'] == 'reached':
+            check(limit == b['target-bytes'], 'reached, but %r', b)
+            return b
+        check(time.monotonic() < deadline, 'not reached: %r', b)
+        time.sleep(0.02)
+
+
+def budget_to_a_tenth(t):
+    """Far below what the guest writes all the time, and back: the guest
+    never stands still for long, and what it gets back it uses."""
+    need()
+    large, small = 400, 40
+    guest = t.guest()
+    vm = t.vm(guest, 'vm', mem=448, smp=2, vmemdirect={'memory': large},
+              append={'mib': 384, 'rate': 0})
+    guest.wait_filled(alive=[vm], timeout=90)
+    at = time.monotonic()
+    vm.set_budget(small)
+    b = watch_budget(vm, timeout=60)
+    gaps = [p[5] for p in guest.progress() if p[0] >= at]
+    t.note('%d to %d MiB in %d ms; longest gap of the guest %d ms', large,
+           small, b['took-ms'], max(gaps, default=0) // 1000)
+    vm.rss_peak_reset()
+    guest.wait_progress(10, alive=[vm])
+    check_bounds(vm)
+    vm.set_budget(large)
+    b = vm.paging()['budget']
+    check(b['state'] == 'reached' and b['took-ms'] == 0, 'growing: %r', b)
+    deadline = time.monotonic() + 60 * PATIENCE
+    while vm.rss_bytes() < large // 2 * MIB:
+        check(time.monotonic() < deadline, 'only %d MiB are used',
+              vm.rss_bytes() >> 20)
+        guest.wait_progress(1, alive=[vm])
+    check_bounds(vm)
+    vm.quit()
+
+
 def budget_too_small(t):
     """What cannot be run on is refused, and changes nothing."""
     guest, vm = start(t)
     before = vm.paging()['budget-bytes']
-    for bad in ({'memory': 1}, {'memory': 0}, {'memory': -4096},
-                {'memory': '64M'}, {}, {'memory': BUDGET * MIB, 'x': 1}):
+    least = 16 * MIB  # 16 chunks of 1 MiB
+    for bad in ({'memory': 1}, {'memory': 0}, {'memory': least - 1},
+                {'memory': -4096}, {'memory': 1 << 60}, {'memory': '64M'},
+                {}, {'memory': BUDGET * MIB, 'x': 1}):
         try:
             vm.run('vmemdirect-set', bad)
         except QmpError as e:
             check(e.text, 'no text')
+            check(bad.get('memory') not in (0, 1, least - 1) or
+                  str(least) in e.text, 'the least is not told: %s', e.text)
         else:
             check(False, 'vmemdirect-set %r was taken', bad)
-    check(vm.paging()['budget-bytes'] == before, 'the budget has changed')
+    p = vm.paging()
+    check(p['budget-bytes'] == before and
+          p['budget']['state'] == 'reached' and
+          p['budget']['age-ms'] > 0, 'the budget has changed: %r',
+          p['budget'])
+    guest.wait_verified(alive=[vm])
+    vm.set_budget(least >> 20)
+    watch_budget(vm, timeout=20)
+    vm.rss_peak_reset()
+    guest.wait_progress(2, alive=[vm], timeout=60)
+    check_bounds(vm)
+    vm.set_budget(BUDGET)
     guest.wait_verified(alive=[vm])
     vm.quit()
 
@@ -242,4 +304,4 @@ TESTS = [(f.__name__, f) for f in (
     tracker_none, chunk_pages_1, chunk_pages_16, chunk_pages_64,
     chunk_pages_512, untouched_stays_zero, everything_fits, budget_changes,
     budget_too_small, stop_and_continue, budget_change_while_stopped,
-    reset_under_load, swap_file_is_anonymous)]
+    budget_to_a_tenth, reset_under_load, swap_file_is_anonymous)]

@@ -242,7 +242,9 @@ static void check_stats(uint64_t budget, uint64_t base_rss, bool settled)
                      s.zero_bytes, ==, s.ram_bytes);
     g_assert_cmpuint(s.clean_bytes + s.dirty_bytes, ==,
                      s.resident_bytes + s.standby_bytes);
+    g_assert_cmpuint(s.budget_used_bytes, <=, s.budget_limit_bytes);
     if (settled) {
+        g_assert_cmpint(s.budget_state, ==, VMD_BUDGET_REACHED);
         g_assert_cmpuint(s.resident_bytes + s.frames_bytes, <=, budget);
         uint64_t rss = resident_bytes();
         if (!opt.any_rss && rss > budget + base_rss + (32u << 20)) {

