@@ -6,8 +6,9 @@
  * its ioctls (partial progress, EAGAIN while the address space changes) are
  * the same for every page source.
  *
- * The system headers of older distributions lack UFFDIO_MOVE (Linux 6.8), so
- * its number and shape are declared here after ioctl_userfaultfd(2).
+ * The system headers of older distributions lack UFFDIO_MOVE (Linux 6.8) and
+ * read-write protection (Linux 7.3), so their numbers and shapes are declared
+ * here after ioctl_userfaultfd(2).
  *
  * Threads: see the header. No state changes after set-up.
  */
@@ -39,6 +40,10 @@ struct uffdio_move {
 #define UFFDIO_MOVE_MODE_DONTWAKE ((__u64)1 << 0)
 #define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES ((__u64)1 << 1)
 #define UFFDIO_MOVE _IOWR(UFFDIO, _UFFDIO_MOVE, struct uffdio_move)
+#endif
+#ifndef UFFD_FEATURE_RWP
+#define UFFD_FEATURE_RWP (1 << 17)
+#define UFFDIO_REGISTER_MODE_RWP ((__u64)1 << 3)
 #endif
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -192,6 +197,31 @@ bool vm_fault_service_register(VmFaultService *fs, void *addr, size_t len,
                             "userfaultfd: cannot register %zu bytes", len);
     }
     return true;
+}
+
+VmFaultRwp vm_fault_service_probe_rwp(void)
+{
+    const size_t len = 4096;
+    vm_autofd fd = open_descriptor();
+    struct uffdio_api api;
+
+    if (fd < 0 || handshake(fd, UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+                            UFFD_FEATURE_RWP, &api) < 0) {
+        return VM_FAULT_RWP_ABSENT;
+    }
+    void *page = mmap(NULL, len, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        return VM_FAULT_RWP_ABSENT;
+    }
+    struct uffdio_register reg = {
+        .range = { .start = (uintptr_t)page, .len = len },
+        .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP |
+                UFFDIO_REGISTER_MODE_RWP,
+    };
+    bool both = ioctl(fd, UFFDIO_REGISTER, &reg) == 0;
+    (void)munmap(page, len);
+    return both ? VM_FAULT_RWP_WITH_WP : VM_FAULT_RWP_EXCLUDES_WP;
 }
 
 int vm_fault_service_read(VmFaultService *fs, VmFaultEvent *events, int max)

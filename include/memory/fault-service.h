@@ -57,6 +57,15 @@ typedef enum VmFaultRegister {
 bool vm_fault_service_register(VmFaultService *fs, void *addr, size_t len,
                                VmFaultRegister how, GError **errp);
 
+/* Read-write protection of present pages, which the kernel lifts at the first
+ * access (Linux 7.3). Asks with a descriptor and a page of its own. */
+typedef enum VmFaultRwp {
+    VM_FAULT_RWP_ABSENT,
+    VM_FAULT_RWP_EXCLUDES_WP, /* only instead of write protection */
+    VM_FAULT_RWP_WITH_WP,
+} VmFaultRwp;
+VmFaultRwp vm_fault_service_probe_rwp(void);
+
 /* Reads up to max events without blocking; returns how many, or -errno. */
 int vm_fault_service_read(VmFaultService *fs, VmFaultEvent *events, int max);
 
