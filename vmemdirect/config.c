@@ -18,7 +18,6 @@ VmdConfig *vmd_config_new(void)
     VmdConfig *cfg = g_new0(VmdConfig, 1);
 
     cfg->chunk_pages = 256;
-    cfg->soft_tracker = true;
     cfg->aging_interval_ms = 1000;
     cfg->poll_us = 50;
     cfg->stop_on_write_error = true;
@@ -131,13 +130,15 @@ static bool set_io(VmdConfig *cfg, const char *value, GError **errp)
 
 static bool set_tracker(VmdConfig *cfg, const char *value, GError **errp)
 {
-    static const char *const words[] = { "auto", "soft", "none", NULL };
+    static const char *const words[] = { "auto", "rwp", "idle", "damon",
+                                         "soft", "off", NULL };
     int i = word_index(value, words);
 
     if (i < 0) {
-        return bad_value("tracker", value, "auto, soft or none", errp);
+        return bad_value("tracker", value,
+                         "auto, rwp, idle, damon, soft or off", errp);
     }
-    cfg->soft_tracker = i < 2;
+    cfg->tracker = (VmdTrackerKind)i;
     return true;
 }
 

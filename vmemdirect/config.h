@@ -8,13 +8,24 @@
 typedef enum VmdMode { VMD_MODE_AUTO, VMD_MODE_MOVE, VMD_MODE_COPY } VmdMode;
 typedef enum VmdIoKind { VMD_IO_AUTO, VMD_IO_URING, VMD_IO_AIO } VmdIoKind;
 
+
+/* Which access source; after AUTO best first, as in tracker.c's table. */
+typedef enum VmdTrackerKind {
+    VMD_TRACKER_AUTO,
+    VMD_TRACKER_RWP,
+    VMD_TRACKER_IDLE,
+    VMD_TRACKER_DAMON,
+    VMD_TRACKER_SOFT,
+    VMD_TRACKER_OFF
+} VmdTrackerKind;
+
 struct VmdConfig {
     char *swap;
     uint64_t memory_bytes; /* 0: not given */
     uint32_t chunk_pages;
     VmdMode mode;
     VmdIoKind io;
-    bool soft_tracker;
+    VmdTrackerKind tracker;
     uint64_t aging_interval_ms;
     uint64_t poll_us;
     bool keep_swap;

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "observer.h"
 #include "pager-internal.h"
 #include "spin.h"
 #include "swapfile.h"
@@ -49,6 +50,13 @@ struct Message {
     bool done; /* for posters that wait; protected by the mailbox lock */
 };
 
+/* An observation on its way to the pager; there is one at a time. */
+typedef struct Observed {
+    Message message;
+    VmdObserver *observer;
+    const VmdObservation *observation;
+} Observed;
+
 struct VmdEngine {
     /* Immutable after vmd_engine_new(). */
     uint8_t *base;
@@ -60,7 +68,10 @@ struct VmdEngine {
     int swap_fd;
     int event_fd;
     VmdIo *io;
-    const char *mode_name, *tracker_name;
+    const char *mode_name;
+    VmdTrackerEnv tracker_env;
+    VmdTracker *tracker;   /* as chosen; NULL: off */
+    VmdObserver *observer; /* its thread, if it has one */
     VmThread *thread;
     RamPlacement placement;
 
@@ -74,6 +85,11 @@ struct VmdEngine {
     VmdPager pager;
     VmdSpin spin;
     bool quit;
+    VmdTrackerReport tracker_report; /* a text never changes once it is there */
+    VmdTracker *spare_tracker;       /* runs since the chosen one failed */
+
+    /* The observer's until posted, then the pager's until it was run. */
+    Observed observed;
 };
 
 /* --- mailbox ------------------------------------------------------------- */
@@ -151,6 +167,74 @@ static void call_pager(VmdEngine *vmd, void (*function)(VmdPager *, void *),
 
     post(vmd, &call.message);
     wait_for(vmd, &call.message);
+}
+
+/* --- access sources ------------------------------------------------------ */
+
+/* An observing tracker has failed: soft faults need nothing and go on. */
+static void replace_tracker(VmdEngine *vmd, int error)
+{
+    VmdPager *p = &vmd->pager;
+
+    for (unsigned i = 0; i < VMD_TRACKERS; i++) {
+        if (vmd_tracker_ops(i) == vmd->tracker->ops) {
+            vmd->tracker_report.why_not[i] =
+                g_strdup_printf("it has failed: %s", g_strerror(-error));
+        }
+    }
+    vmd->spare_tracker = vmd_tracker_soft.start(&vmd->tracker_env, NULL);
+    p->tracker = vmd->spare_tracker;
+}
+
+static void run_observed(VmdEngine *vmd, Message *m)
+{
+    const Observed *observed = (Observed *)m;
+    const VmdObservation *o = observed->observation;
+
+    if (o->error < 0) {
+        replace_tracker(vmd, o->error);
+    } else {
+        vmd_history_observe(&vmd->pager, o->first, o->count, o->accessed);
+    }
+    vmd_observer_taken(observed->observer);
+}
+
+static void deliver(void *opaque, VmdObserver *observer,
+                    const VmdObservation *observation)
+{
+    VmdEngine *vmd = opaque;
+
+    vmd->observed = (Observed){ .message = { .run = run_observed },
+                                .observer = observer,
+                                .observation = observation };
+    post(vmd, &vmd->observed.message);
+}
+
+static bool start_tracker(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
+{
+    vmd->tracker_env = (VmdTrackerEnv){
+        .guest = vmd->base,
+        .pages = vmd->bytes >> RAM_PAGE_BITS,
+        .chunk_pages = cfg->chunk_pages,
+        .interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
+        .now_ns = vm_clock_ns,
+        .root = "",
+    };
+    return vmd_tracker_choose(cfg->tracker, &vmd->tracker_env, &vmd->tracker,
+                              &vmd->tracker_report, errp);
+}
+
+/* After the pager's thread: nobody uses them any more. */
+static void stop_trackers(VmdEngine *vmd)
+{
+    vmd_observer_free(vmd->observer);
+    if (vmd->tracker) {
+        vmd->tracker->ops->stop(vmd->tracker);
+    }
+    if (vmd->spare_tracker) {
+        vmd->spare_tracker->ops->stop(vmd->spare_tracker);
+    }
+    vmd_tracker_report_clear(&vmd->tracker_report);
 }
 
 /* --- the pager thread ---------------------------------------------------- */
@@ -234,6 +318,7 @@ static void pager_thread(void *arg)
     while (!vmd->quit || vmd->pager.in_flight > 0) {
         Work work;
         wait_for_work(vmd, &work);
+        vmd_history_advance(&vmd->pager, vm_clock_ns());
         if (work.faults) {
             read_faults(vmd);
         }
@@ -347,7 +432,7 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
         .landing_pages = VMD_LANDING_PAGES,
         .budget_pages = cfg->memory_bytes >> RAM_PAGE_BITS,
         .frame_base = vmd->frames,
-        .soft_tracker = cfg->soft_tracker,
+        .tracker = vmd->tracker,
         .aging_interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
         .stop_on_write_error = cfg->stop_on_write_error,
         .mem = mem,
@@ -360,10 +445,13 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
     };
 
     vmd->mode_name = mem->name;
-    vmd->tracker_name = cfg->soft_tracker ? "soft" : "none";
     vmd_pager_init(&vmd->pager, &pc);
     vmd_spin_init(&vmd->spin, (int64_t)cfg->poll_us * 1000);
     vmd->thread = vm_thread_new("vmd-pager", pager_thread, vmd);
+    if (vmd->tracker && vmd->tracker->ops->collect) {
+        vmd->observer = vmd_observer_new(vmd->tracker, &vmd->tracker_env,
+                                         deliver, vmd);
+    }
 }
 
 static const RamPlacementOps placement_ops;
@@ -400,6 +488,9 @@ static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
     vmd->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vmd->event_fd < 0) {
         return vm_error_set(errp, errno, "vmemdirect: eventfd");
+    }
+    if (!start_tracker(vmd, cfg, errp)) {
+        return false;
     }
     start_pager(vmd, cfg, mem, events, opaque);
     return true;
@@ -439,11 +530,13 @@ void vmd_engine_free(VmdEngine *vmd)
     if (!vmd) {
         return;
     }
+    vmd_observer_stop(vmd->observer); /* ahead of who takes from it */
     if (vmd->thread) {
         post(vmd, &quit);
         vm_thread_join(vmd->thread);
         vmd_pager_done(&vmd->pager);
     }
+    stop_trackers(vmd);
     if (vmd->io) {
         vmd->io->ops->free(vmd->io);
     }
@@ -598,17 +691,30 @@ const RamPagerOps vmd_pager_ops = {
 
 /* --- control ------------------------------------------------------------- */
 
+typedef struct StatsCall {
+    const VmdEngine *vmd;
+    VmdStats *ret;
+} StatsCall;
+
 static void call_stats(VmdPager *p, void *arg)
 {
-    vmd_pager_fill_stats(p, arg);
+    const StatsCall *call = arg;
+    VmdStats *ret = call->ret;
+
+    vmd_pager_fill_stats(p, ret);
+    for (unsigned i = 0; i < VMD_TRACKERS; i++) {
+        ret->tracker_names[i] = vmd_tracker_ops(i)->name;
+        ret->tracker_why_not[i] = call->vmd->tracker_report.why_not[i];
+    }
 }
 
 void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret)
 {
-    call_pager(vmd, call_stats, ret);
+    StatsCall call = { vmd, ret };
+
+    call_pager(vmd, call_stats, &call);
     ret->mode = vmd->mode_name;
     ret->io = vmd->io->ops->name;
-    ret->tracker = vmd->tracker_name;
 }
 
 uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd)

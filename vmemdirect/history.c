@@ -2,34 +2,37 @@
 /*
  * Access history: aging, keys, and the lists that reclaim chooses from.
  *
- * Each page has 8 bits: at each interval they shift right, and bit 7 takes
- * whether the page was accessed in it (aging). A chunk's key is the largest
- * of its pages' values as they would be if the interval ended now. Resident
- * chunks hang in one list per key, in order of arrival, so that the coldest
- * is found in O(1).
+ * Time is cut in intervals. Each page has 8 bits: at the end of an interval
+ * they shift right, and bit 7 takes whether the page was accessed in it
+ * (aging). A chunk's key is the largest value among its pages, where a page
+ * that was accessed in the present interval counts as if that had ended.
+ * Resident chunks hang in one list per key, in order of arrival, so that the
+ * coldest is found in O(1).
  *
- * What is known of accesses without help from the kernel:
+ * What is known of accesses:
  *   - a page that faulted was accessed;
  *   - a chunk outside of the guest mapping was not, unless it faulted;
- *   - nothing about pages of a resident chunk. The soft tracker finds out: it
- *     moves a few resident chunks to STANDBY in each interval, in the order of
- *     a clock; those that are touched come back by a soft fault and say so.
- * So a chunk ages (its pages shift) when something is known of it: it is not
- * resident, or one of its pages was accessed in the interval. Others keep
- * what they have until their turn comes.
+ *   - of resident pages, what the tracker says (tracker.h). An observing one
+ *     tells it for all pages of a chunk once an interval, or less often where
+ *     that would cost too much. The soft one makes pages fault.
+ * The pages of a chunk shift for an interval only if something is known of
+ * the chunk in it, in the same sense: it was observed, or it was out of the
+ * mapping; without an observing tracker also if one of its pages faulted.
+ * Otherwise the chunk keeps what it has.
  *
- * Sampling has a purse: 1 % of the time goes in, and what it costs is taken
- * out as it is measured, for the guest's part by an estimate. A cold chunk
- * costs one move; a hot one much more, so a guest that uses all of its memory
- * is sampled seldom. Where moves are slow (nested virtualisation), so is
- * sampling.
- *
- * The walk over all chunks is cut in VMD_AGING_SLICES, so that a large VM
- * does not stop the pager for long.
+ * A chunk catches up with its intervals before anything about it changes:
+ * when a page of it is accessed, when its state changes, and by a walk that
+ * passes all chunks once an interval. It knows the interval up to which that
+ * is done, so a walk that comes late finds out by how many intervals, and
+ * shifts as often; nothing depends on when the walk comes but how long a
+ * key is out of date. The walk is bounded in each step and has a purse: 1 % of
+ * the time goes in. Where a VM is so large that this is not enough, the walk
+ * takes several intervals to come round.
  *
  * Invariants: (H1) a chunk is on the list resident[key], or on behind if it is
  * marked so, iff it is RESIDENT; on standby iff it is STANDBY. (H2)
- * resident_keys has a bit for each list that is not empty.
+ * resident_keys has a bit for each list that is not empty. (H3) key is as said
+ * above; a chunk has its accessed bit iff one of its pages has.
  *
  * Threads: the pager thread; history_lock lets others copy histories.
  */
@@ -37,19 +40,12 @@
 
 #include <string.h>
 
-/* Bounds of one slice. */
-#define SAMPLES_PER_SLICE 8u
-#define SAMPLE_TRIES_PER_SLICE 4096u
-/*
- * What the guest pays for a sampled chunk that it uses, in multiples of what
- * the pager paid for moving it out and back: the fault, and the entries of
- * the second-level page table that have to be made again one by one. Measured
- * on shadow paging: 61 us for the two moves of 1 MiB, 64 us for the fault,
- * 0.9 us for each of 256 entries.
- */
-#define GUEST_COST_FACTOR 10
-/* The share of one CPU that tracking may cost, as a divisor: 1 %. */
-#define COST_DIVISOR 100
+/* Bounds of the walk in one step of the pager. */
+#define WALK_CHUNKS 4096u
+#define WALK_PAGES 65536u
+/* Intervals that may pass in a stall: more than 8 are as good as 8, but their
+ * number has 16 bits. */
+#define STALL_INTERVALS_MAX 30000u
 
 void vmd_history_init(VmdPager *p)
 {
@@ -61,6 +57,8 @@ void vmd_history_init(VmdPager *p)
     }
     p->standby = (VmdList){ VMD_NONE, VMD_NONE, 0 };
     p->behind = (VmdList){ VMD_NONE, VMD_NONE, 0 };
+    p->tracker = p->cfg.tracker;
+    p->interval_end_ns = p->cfg.now_ns() + p->cfg.aging_interval_ns;
     p->next_slice_ns = p->cfg.now_ns() +
                        p->cfg.aging_interval_ns / VMD_AGING_SLICES;
 }
@@ -176,21 +174,19 @@ static void set_key(VmdPager *p, ChunkNo c, uint8_t key)
 
 /* --- aging --------------------------------------------------------------- */
 
+static bool is_observed(const VmdPager *p)
+{
+    return p->tracker && p->tracker->ops->collect;
+}
+
+static bool is_out(const VmdChunk *chunk)
+{
+    return chunk->state != VMD_RESIDENT && chunk->state != VMD_FILLING;
+}
+
 static uint8_t aged(uint8_t history, bool accessed)
 {
     return (uint8_t)((history >> 1) | (accessed ? 0x80 : 0));
-}
-
-void vmd_history_accessed(VmdPager *p, PageNo page)
-{
-    ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
-    VmdChunk *chunk = &p->chunks[c];
-
-    if (!vm_bit_test(p->accessed, page)) {
-        vm_bit_set(p->accessed, page);
-        chunk->accessed = true;
-        set_key(p, c, MAX(chunk->key, aged(p->history[page], true)));
-    }
 }
 
 static uint8_t largest(const uint8_t *history, uint32_t n)
@@ -203,6 +199,81 @@ static uint8_t largest(const uint8_t *history, uint32_t n)
     return key;
 }
 
+/*
+ * Ends an interval of which something is known, and then `more` in which the
+ * chunk is known not to have been accessed.
+ */
+static void shift(VmdPager *p, ChunkNo c, unsigned more)
+{
+    PageNo first = vmd_first_page(p, c);
+    PageNo end = first + vmd_chunk_len(p, c);
+    unsigned by = MIN(more + 1, 9u);
+
+    vm_mutex_lock(&p->history_lock);
+    for (PageNo i = first; i < end; i++) {
+        p->history[i] = (uint8_t)(p->history[i] >> by);
+    }
+    if (p->chunks[c].accessed) {
+        for (PageNo i = vm_bitmap_next_set(p->accessed, first, end); i < end;
+             i = vm_bitmap_next_set(p->accessed, i + 1, end)) {
+            p->history[i] |= (uint8_t)(0x100 >> by);
+        }
+    }
+    vm_mutex_unlock(&p->history_lock);
+    vm_bitmap_clear(p->accessed, first, end - first);
+    p->chunks[c].accessed = false;
+    set_key(p, c, largest(p->history + first, (uint32_t)(end - first)));
+}
+
+/* The intervals that have ended and that the chunk has not aged for. */
+static uint16_t ended(const VmdPager *p, ChunkNo c)
+{
+    return (uint16_t)(p->interval - p->chunks[c].aged_to);
+}
+
+void vmd_history_catch_up(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+    uint16_t intervals = ended(p, c);
+
+    if (intervals == 0) {
+        return;
+    }
+    chunk->aged_to = p->interval;
+    /* What is known is of the first of these intervals: in a later one the
+     * chunk would have caught up before it was noted. */
+    bool known = is_out(chunk) || chunk->observed ||
+                 (chunk->accessed && !is_observed(p));
+    if (known && chunk->key != 0) {
+        shift(p, c, is_out(chunk) ? intervals - 1u : 0);
+    }
+    chunk->observed = false;
+    if (!p->tracker) {
+        chunk->fresh = false; /* nobody else would */
+    }
+}
+
+/* Counts an access in the present interval, with which the chunk has caught
+ * up. */
+static void note_access(VmdPager *p, ChunkNo c, PageNo page)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    if (!vm_bit_test(p->accessed, page)) {
+        vm_bit_set(p->accessed, page);
+        chunk->accessed = true;
+        set_key(p, c, MAX(chunk->key, aged(p->history[page], true)));
+    }
+}
+
+void vmd_history_accessed(VmdPager *p, PageNo page)
+{
+    ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
+
+    vmd_history_catch_up(p, c);
+    note_access(p, c, page);
+}
+
 void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history)
 {
     PageNo first = vmd_first_page(p, c);
@@ -212,74 +283,47 @@ void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history)
     memcpy(p->history + first, history, n);
     vm_mutex_unlock(&p->history_lock);
     vm_bitmap_clear(p->accessed, first, n);
+    p->chunks[c].aged_to = p->interval;
     p->chunks[c].accessed = false;
+    p->chunks[c].observed = false;
     set_key(p, c, largest(history, n));
 }
 
-static bool is_known(const VmdChunk *chunk)
-{
-    return chunk->accessed ||
-           (chunk->state != VMD_RESIDENT && chunk->state != VMD_FILLING);
-}
+/* --- what the tracker says ------------------------------------------------ */
 
-static void age_chunk(VmdPager *p, ChunkNo c)
+static void observe_chunk(VmdPager *p, ChunkNo c, const unsigned long *accessed,
+                          uint32_t bit)
 {
     VmdChunk *chunk = &p->chunks[c];
-    PageNo first = vmd_first_page(p, c);
-    uint32_t n = vmd_chunk_len(p, c);
-    uint8_t *history = p->history + first;
+    uint32_t end = bit + vmd_chunk_len(p, c);
+    PageNo zero = vmd_first_page(p, c) - bit; /* the page of bit 0 */
 
-    if (!is_known(chunk) || (chunk->key == 0 && !chunk->accessed)) {
+    if (is_out(chunk)) {
         return;
     }
-    vm_mutex_lock(&p->history_lock);
-    for (uint32_t i = 0; i < n; i++) {
-        history[i] >>= 1;
+    if (chunk->fresh) {
+        /* It came in since the tracker last looked: what was read may be of
+         * the pages that were there before. */
+        chunk->fresh = false;
+        return;
     }
-    if (chunk->accessed) {
-        for (size_t i = vm_bitmap_next_set(p->accessed, first, first + n);
-             i < first + n;
-             i = vm_bitmap_next_set(p->accessed, i + 1, first + n)) {
-            p->history[i] |= 0x80;
+    vmd_history_catch_up(p, c);
+    chunk->observed = true;
+    for (uint32_t i = (uint32_t)vm_bitmap_next_set(accessed, bit, end);
+         i < end; i = (uint32_t)vm_bitmap_next_set(accessed, i + 1, end)) {
+        if (vmd_page_present(p, zero + i)) {
+            note_access(p, c, zero + i);
         }
     }
-    uint8_t key = largest(history, n);
-    vm_mutex_unlock(&p->history_lock);
-    vm_bitmap_clear(p->accessed, first, n);
-    chunk->accessed = false;
-    set_key(p, c, key);
 }
 
-static int64_t slice_ns(const VmdPager *p)
+void vmd_history_observe(VmdPager *p, PageNo first, uint32_t count,
+                         const unsigned long *accessed)
 {
-    return p->cfg.aging_interval_ns / VMD_AGING_SLICES;
-}
-
-static void sample(VmdPager *p)
-{
-    unsigned left = SAMPLES_PER_SLICE;
-
-    p->purse_ns = MIN(p->purse_ns + slice_ns(p) / COST_DIVISOR, slice_ns(p));
-    for (unsigned n = 0; n < SAMPLE_TRIES_PER_SLICE && left > 0 &&
-                         p->purse_ns > 0; n++) {
-        ChunkNo c = p->sample_hand;
-        VmdChunk *chunk = &p->chunks[c];
-
-        p->sample_hand = (c + 1) % p->chunk_count;
-        if (chunk->state != VMD_RESIDENT) {
-            continue;
-        }
-        /* One full aging first: what just came in says nothing new. */
-        if (chunk->fresh) {
-            chunk->fresh = false;
-            continue;
-        }
-        left--;
-        int64_t start = p->cfg.now_ns();
-        if (vmd_chunk_move_out(p, c) == 0) { /* else pinned, so in use */
-            chunk->sampled = true;
-        }
-        p->purse_ns -= p->cfg.now_ns() - start;
+    g_assert(first % p->cfg.chunk_pages == 0);
+    for (uint32_t bit = 0; bit < count; bit += p->cfg.chunk_pages) {
+        ChunkNo c = (ChunkNo)((first + bit) / p->cfg.chunk_pages);
+        observe_chunk(p, c, accessed, bit);
     }
 }
 
@@ -287,27 +331,80 @@ void vmd_history_recalled(VmdPager *p, ChunkNo c, int64_t cost_ns)
 {
     if (p->chunks[c].sampled) {
         p->chunks[c].sampled = false;
-        /* Out and in take about the same. */
-        p->purse_ns -= 2 * cost_ns * GUEST_COST_FACTOR;
+        if (p->tracker && p->tracker->ops->recalled) {
+            p->tracker->ops->recalled(p->tracker, cost_ns);
+        }
+    }
+}
+
+/* --- time ----------------------------------------------------------------- */
+
+void vmd_history_advance(VmdPager *p, int64_t now_ns)
+{
+    if (now_ns < p->interval_end_ns) {
+        return;
+    }
+    int64_t interval_ns = p->cfg.aging_interval_ns;
+    int64_t passed = (now_ns - p->interval_end_ns) / interval_ns + 1;
+
+    p->interval_end_ns += passed * interval_ns;
+    p->interval = (uint16_t)(p->interval + MIN(passed, STALL_INTERVALS_MAX));
+}
+
+/* Some chunks of the walk, as long as it is behind and can pay. */
+static void walk(VmdPager *p)
+{
+    uint32_t pages = 0;
+
+    if (p->walk_due == 0 || p->walk_purse_ns < 0) {
+        return;
+    }
+    int64_t start_ns = p->cfg.now_ns();
+    for (uint32_t n = 0; n < WALK_CHUNKS && pages < WALK_PAGES &&
+                         p->walk_due > 0; n++) {
+        ChunkNo c = p->walk_hand;
+        if (ended(p, c) > 0 && p->chunks[c].key != 0) {
+            pages += p->cfg.chunk_pages;
+        }
+        vmd_history_catch_up(p, c);
+        p->walk_hand = (c + 1) % p->chunk_count;
+        p->walk_due--;
+    }
+    int64_t cost_ns = p->cfg.now_ns() - start_ns;
+    p->walk_purse_ns -= cost_ns;
+    p->stats.aging_spent_ns += (uint64_t)cost_ns;
+}
+
+static void begin_slice(VmdPager *p, int64_t now_ns)
+{
+    int64_t slice_ns = p->cfg.aging_interval_ns / VMD_AGING_SLICES;
+    uint32_t chunks = (p->chunk_count + VMD_AGING_SLICES - 1) /
+                      VMD_AGING_SLICES;
+
+    p->slice = (p->slice + 1) % VMD_AGING_SLICES;
+    p->walk_due = MIN(p->walk_due + chunks, p->chunk_count);
+    p->walk_purse_ns = MIN(p->walk_purse_ns +
+                               slice_ns / VMD_TRACKER_COST_DIVISOR,
+                           slice_ns);
+    if (p->tracker && p->tracker->ops->look) {
+        p->tracker->ops->look(p->tracker, p);
+    }
+    p->next_slice_ns += slice_ns;
+    if (p->next_slice_ns <= now_ns) {
+        p->next_slice_ns = now_ns + slice_ns; /* late: no burst */
     }
 }
 
 void vmd_history_tick(VmdPager *p, int64_t now_ns)
 {
-    if (now_ns < p->next_slice_ns) {
-        return;
+    vmd_history_advance(p, now_ns);
+    if (now_ns >= p->next_slice_ns) {
+        begin_slice(p, now_ns);
     }
-    uint32_t per_slice = (p->chunk_count + VMD_AGING_SLICES - 1) /
-                         VMD_AGING_SLICES;
-    uint32_t begin = p->slice * per_slice;
-    uint32_t end = MIN(begin + per_slice, p->chunk_count);
+    walk(p);
+}
 
-    for (ChunkNo c = begin; c < end; c++) {
-        age_chunk(p, c);
-    }
-    p->slice = (p->slice + 1) % VMD_AGING_SLICES;
-    if (p->cfg.soft_tracker) {
-        sample(p);
-    }
-    p->next_slice_ns = now_ns + slice_ns(p);
+int64_t vmd_history_deadline_ns(const VmdPager *p)
+{
+    return p->walk_due > 0 && p->walk_purse_ns >= 0 ? 0 : p->next_slice_ns;
 }

@@ -46,6 +46,24 @@ static void check_chunk(VmdPager *p, ChunkNo c)
     }
 }
 
+static void check_history(const VmdPager *p, ChunkNo c)
+{
+    PageNo first = vmd_first_page(p, c);
+    uint8_t key = 0;
+    bool any = false;
+
+    for (PageNo page = first; page < first + vmd_chunk_len(p, c); page++) {
+        uint8_t value = p->history[page];
+        if (vm_bit_test(p->accessed, page)) {
+            any = true;
+            value = MAX(value, (uint8_t)(value >> 1 | 0x80));
+        }
+        key = MAX(key, value);
+    }
+    g_assert(p->chunks[c].key == key); /* (H3) */
+    g_assert(p->chunks[c].accessed == any);
+}
+
 static void check_list(const VmdPager *p, const VmdList *list,
                        VmdChunkState state, int key)
 {
@@ -88,6 +106,7 @@ void vmd_pager_check(VmdPager *p)
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
         const VmdChunk *chunk = &p->chunks[c];
         check_chunk(p, c);
+        check_history(p, c);
         by_state[chunk->state]++;
         for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
             if (vmd_page_in_frame(p, c, i)) {
@@ -173,4 +192,11 @@ void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret)
     }
     ret->stored_bytes = vm_bitmap_count(p->occupied, 0, p->cfg.pages) *
                         RAM_PAGE_BYTES;
+    ret->tracker = p->tracker ? p->tracker->ops->name : "off";
+    if (p->tracker) {
+        ret->tracker_spent_ns =
+            (uint64_t)atomic_load(&p->tracker->spent_ns);
+        ret->tracker_round_ns =
+            (uint64_t)atomic_load(&p->tracker->round_ns);
+    }
 }

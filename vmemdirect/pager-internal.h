@@ -7,6 +7,7 @@
  *   frame.c     frames, and what they leave of the budget
  *   budget.c    a budget that changes
  *   history.c   aging, keys, lists by key
+ *   tracker*.c  where access information comes from (tracker.h)
  *   transfer.c  I/O on behalf of chunks
  *   landing.c   small reads around a fault
  *   window.c    how much a fault brings in
@@ -28,6 +29,7 @@
 
 #include "io.h"
 #include "mem.h"
+#include "tracker.h"
 #include "util/bits.h"
 #include "util/thread.h"
 #include "vmemdirect/vmemdirect.h"
@@ -75,16 +77,18 @@ typedef struct VmdChunk {
     uint8_t key;
     bool recalled : 1;   /* WRITING: touched; comes back when written */
     bool failed : 1;     /* FILLING: unreadable; FAILED when I/O is quiet */
-    bool accessed : 1;   /* some page of it, in this aging interval */
+    bool accessed : 1;   /* some page of it has its accessed bit */
+    bool observed : 1;   /* by the tracker, since its pages last aged */
     bool punching : 1;   /* a hole is being punched: no write may start */
     bool sampled : 1;    /* STANDBY: by the soft tracker, not by reclaim */
-    bool fresh : 1;      /* became resident since its last aging */
+    bool fresh : 1;      /* became resident since the tracker looked */
     bool ahead : 1;      /* FILLING, STANDBY: read ahead, not touched yet */
     bool behind : 1;     /* a sequence has passed it: first to go */
     uint8_t wp_faults;   /* since it came in: how much to unprotect next */
     uint8_t landings;    /* small reads planned or in flight */
     uint8_t heat;        /* how dense its faults are, see window.c */
     uint16_t last_fault; /* low bits of fault_number at its last fault */
+    uint16_t aged_to;    /* the interval up to which its pages have aged */
 } VmdChunk;
 
 typedef struct VmdList {
@@ -189,7 +193,7 @@ typedef struct VmdPagerConfig {
     uint32_t landing_pages; /* the largest small read, <= VMD_LANDING_PAGES */
     uint64_t budget_pages;
     uint8_t *frame_base; /* room for vmd_pager_frames_needed() chunks */
-    bool soft_tracker;
+    VmdTracker *tracker; /* NULL: none */
     int64_t aging_interval_ns;
     bool stop_on_write_error;
     const VmdMemOps *mem;
@@ -219,7 +223,7 @@ typedef struct VmdPager {
     VmdChunk *chunks;
     unsigned long *stored;   /* by page: the file has the content */
     unsigned long *occupied; /* by page: the file may have blocks */
-    unsigned long *accessed; /* by page, in this interval */
+    unsigned long *accessed; /* by page, since the chunk last aged */
     VmdFrames frames;
     uint64_t guest_pages; /* present */
     struct {
@@ -267,13 +271,17 @@ typedef struct VmdPager {
     int64_t write_retry_ns;
     bool fatal;
 
+    uint16_t interval;       /* the present one's number */
+    int64_t interval_end_ns;
     int64_t next_slice_ns;
-    uint32_t slice;      /* of the aging walk */
-    uint32_t punch_slice; /* slice at the last walk for holes */
-    uint32_t punch_left;  /* chunks that it may still pass in this slice */
-    uint32_t punch_hand;  /* of that walk */
-    uint32_t sample_hand; /* clock of the soft tracker */
-    int64_t purse_ns;     /* what it may cost; negative: in debt */
+    uint32_t slice;          /* counts parts of the interval */
+    uint32_t walk_hand;      /* of the aging walk */
+    uint32_t walk_due;       /* chunks that it is behind */
+    int64_t walk_purse_ns;   /* what it may cost; negative: in debt */
+    VmdTracker *tracker;     /* cfg.tracker, or the one that replaced it */
+    uint32_t punch_slice;    /* slice at the last walk for holes */
+    uint32_t punch_left;     /* chunks that it may still pass in this slice */
+    uint32_t punch_hand;     /* of that walk */
 
     VmdStats stats; /* the counters in it; the rest is filled on demand */
 } VmdPager;
@@ -431,11 +439,20 @@ void vmd_budget_fill_stats(const VmdPager *p, VmdStats *ret);
 void vmd_history_init(VmdPager *p);
 void vmd_history_done(VmdPager *p);
 void vmd_history_accessed(VmdPager *p, PageNo page);
+/* Ages the chunk for the intervals that are over: before its state changes. */
+void vmd_history_catch_up(VmdPager *p, ChunkNo c);
 /* The chunk was touched in STANDBY; moving it back took cost_ns. */
 void vmd_history_recalled(VmdPager *p, ChunkNo c, int64_t cost_ns);
 void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history);
-/* Ages the next slice if it is due, and samples. */
+/* An observing tracker's word on the chunks in [first, first + count): bit i
+ * is page first + i. */
+void vmd_history_observe(VmdPager *p, PageNo first, uint32_t count,
+                         const unsigned long *accessed);
+/* What is accessed from here on, is accessed at now_ns. */
+void vmd_history_advance(VmdPager *p, int64_t now_ns);
+/* The same; then lets the tracker look, and goes on with the walk. */
 void vmd_history_tick(VmdPager *p, int64_t now_ns);
+int64_t vmd_history_deadline_ns(const VmdPager *p);
 /* Lists: called by pager.c when the state changes. */
 void vmd_resident_add(VmdPager *p, ChunkNo c);
 void vmd_resident_remove(VmdPager *p, ChunkNo c);

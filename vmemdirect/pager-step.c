@@ -37,9 +37,9 @@ int64_t vmd_pager_deadline_ns(const VmdPager *p)
 
     if (work && !p->fatal && p->in_flight == 0) {
         /* Nothing will wake us: pinned chunks, or a write error. */
-        return MIN(p->next_slice_ns, p->cfg.now_ns() + 1000 * 1000);
+        return MIN(vmd_history_deadline_ns(p), p->cfg.now_ns() + 1000 * 1000);
     }
-    return p->next_slice_ns;
+    return vmd_history_deadline_ns(p);
 }
 
 uint32_t vmd_pager_frames_needed(uint64_t pages, uint32_t chunk_pages)

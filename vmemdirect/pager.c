@@ -123,6 +123,7 @@ static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
 {
     VmdChunk *chunk = &p->chunks[c];
 
+    vmd_history_catch_up(p, c);
     if (chunk->state == VMD_RESIDENT) {
         vmd_resident_remove(p, c);
         chunk->behind = false;

@@ -40,7 +40,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
  *   chunk-pages=N        power of two, 1 to 512; default 256
  *   io=io_uring|libaio|auto
  *   mode=auto|move|copy  move: UFFDIO_MOVE (Linux 6.8); copy: COPY, DONTNEED
- *   tracker=auto|soft|none
+ *   tracker=auto|rwp|idle|damon|soft|off
  *   aging-interval=MS    10 to 3600000; default 1000
  *   poll-us=N            0 (off) to 1000; default 50: while faults come less
  *                        than four times this apart, the thread spins
@@ -90,6 +90,7 @@ uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd);
 /* After a write error was repaired: try again now. */
 void vmd_engine_retry(VmdEngine *vmd);
 
+#define VMD_TRACKERS 4
 #define VMD_LATENCY_BUCKETS 32 /* bucket i: [2^i, 2^(i+1)) ns */
 
 typedef enum VmdBudgetState {
@@ -112,7 +113,14 @@ typedef struct VmdStats {
     int64_t budget_took_ns; /* REACHED: until it was */
     uint64_t ram_bytes;
     uint32_t chunk_pages;
-    const char *mode, *io, *tracker; /* as chosen */
+    const char *mode, *io, *tracker; /* as chosen; tracker may change */
+    /* The access sources, best first, and why one that is better than the
+     * one in use is not (else NULL). Valid as long as the engine. */
+    const char *tracker_names[VMD_TRACKERS];
+    const char *tracker_why_not[VMD_TRACKERS];
+    uint64_t tracker_spent_ns; /* CPU time for tracking, so far */
+    uint64_t tracker_round_ns; /* for the last look at all of RAM; 0: none */
+    uint64_t aging_spent_ns;   /* CPU time for aging, so far */
     /* Where the guest's pages are; the sum of the last four is ram_bytes. */
     uint64_t frames_bytes;   /* populated frames, standby included */
     uint64_t resident_bytes; /* in the guest mapping */

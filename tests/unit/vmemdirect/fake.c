@@ -356,6 +356,7 @@ Fake *fake_new(uint64_t budget_pages, bool soft_tracker)
     f->io.finished = g_ptr_array_new();
     f->io.results = g_array_new(FALSE, FALSE, sizeof(int));
     the_fake = f;
+    VmdTrackerEnv env = { .pages = FAKE_PAGES, .now_ns = now };
     VmdPagerConfig cfg = {
         .guest = f->guest,
         .pages = FAKE_PAGES,
@@ -363,7 +364,7 @@ Fake *fake_new(uint64_t budget_pages, bool soft_tracker)
         .landing_pages = FAKE_LANDING_PAGES,
         .budget_pages = budget_pages,
         .frame_base = f->frames,
-        .soft_tracker = soft_tracker,
+        .tracker = soft_tracker ? vmd_tracker_soft.start(&env, NULL) : NULL,
         .aging_interval_ns = 1000000000,
         .stop_on_write_error = true,
         .mem = &fake_mem,
@@ -382,6 +383,9 @@ void fake_free(Fake *f)
 {
     g_assert_cmpuint(f->pager.in_flight, ==, 0);
     vmd_pager_done(&f->pager);
+    if (f->pager.cfg.tracker) {
+        f->pager.cfg.tracker->ops->stop(f->pager.cfg.tracker);
+    }
     g_ptr_array_unref(f->io.waiting);
     g_ptr_array_unref(f->io.finished);
     g_array_unref(f->io.results);

@@ -534,75 +534,6 @@ static void test_import_history(void)
     fake_free(f);
 }
 
-/* --- history ------------------------------------------------------------- */
-
-/* One whole aging interval. */
-static void age(Fake *f)
-{
-    for (unsigned s = 0; s < VMD_AGING_SLICES; s++) {
-        fake_now += 1000000000 / VMD_AGING_SLICES;
-        fake_step(f);
-    }
-}
-
-static void test_aging_is_exact(void)
-{
-    Fake *f = fake_new(ROOMY, false);
-
-    fill_chunk(f, 1, 30);
-    age(f);
-    g_assert_cmpuint(f->pager.history[8], ==, 0x80);
-    fake_swap_out(f, 1); /* known not to be accessed from here on */
-    age(f);
-    g_assert_cmpuint(f->pager.history[8], ==, 0x40);
-    age(f);
-    g_assert_cmpuint(f->pager.history[8], ==, 0x20);
-    (void)fake_read(f, 8);
-    fake_complete_all(f);
-    g_assert_cmpuint(f->pager.chunks[1].key, ==, 0x90);
-    age(f);
-    g_assert_cmpuint(f->pager.history[8], ==, 0x90);
-    g_assert_cmpuint(f->pager.history[9], <=, 0x10);
-    fake_free(f);
-}
-
-static void test_coldest_goes_first(void)
-{
-    Fake *f = fake_new(ROOMY, false);
-    uint8_t hot[FAKE_CHUNK_PAGES] = { 0xff }, cold[FAKE_CHUNK_PAGES] = { 1 };
-
-    for (ChunkNo c = 0; c < 3; c++) {
-        fill_chunk(f, c, 30);
-    }
-    vmd_history_set(&f->pager, 0, hot);
-    vmd_history_set(&f->pager, 1, cold);
-    vmd_history_set(&f->pager, 2, hot);
-    g_assert_cmpuint(vmd_resident_coldest(&f->pager), ==, 1);
-    fake_free(f);
-}
-
-static void test_soft_tracker_finds_the_hot(void)
-{
-    Fake *f = fake_new(ROOMY, true);
-
-    for (ChunkNo c = 0; c < 20; c++) {
-        fill_chunk(f, c, 30);
-    }
-    for (int k = 0; k < 40; k++) {
-        for (ChunkNo c = 0; c < 4; c++) {
-            (void)fake_read(f, c * 8);
-        }
-        age(f);
-    }
-    for (ChunkNo c = 4; c < 20; c++) {
-        g_assert_cmpuint(f->pager.chunks[c].key, <, 0x10);
-    }
-    for (ChunkNo c = 0; c < 4; c++) {
-        g_assert_cmpuint(f->pager.chunks[c].key, >=, 0x20);
-    }
-    fake_free(f);
-}
-
 /* --- random -------------------------------------------------------------- */
 
 static void random_run(GRand *rng, unsigned steps)
@@ -734,10 +665,6 @@ int main(int argc, char **argv)
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
     g_test_add_func("/carry/import-history", test_import_history);
-    g_test_add_func("/history/aging-is-exact", test_aging_is_exact);
-    g_test_add_func("/history/coldest-goes-first", test_coldest_goes_first);
-    g_test_add_func("/history/soft-tracker-finds-the-hot",
-                    test_soft_tracker_finds_the_hot);
     g_test_add_func("/pager/random", test_random);
     return g_test_run();
 }

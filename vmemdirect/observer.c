@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The thread of an observing tracker; see observer.h.
+ *
+ * A round is due at each multiple of the aging interval, and is spread over
+ * the first half of it, so that a batch that comes late is still in its own
+ * interval: the pager counts one observation of a chunk in an interval.
+ *
+ * The purse: a hundredth of the time that passes goes in, the CPU time of
+ * each batch comes out; while it is empty, the thread sleeps.
+ *
+ * Threads: the observer's own, but for what the header says.
+ */
+#include "observer.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "util/clock.h"
+#include "util/thread.h"
+
+struct VmdObserver {
+    /* Immutable after vmd_observer_new(). */
+    VmdTracker *tracker;
+    VmdTrackerEnv env;
+    VmdDeliver deliver;
+    void *opaque;
+    VmThread *thread;
+
+    /* Observer thread; read by the pager between deliver and taken. */
+    VmdObservation observation;
+
+    /* Observer thread. */
+    int64_t purse_ns, purse_filled_ns;
+
+    /* Protected by lock (rank LEAF). */
+    VmMutex lock;
+    VmCond changed;
+    bool quit;
+    bool delivered; /* and not yet taken */
+};
+
+static int64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * VM_NS_PER_SEC + t.tv_nsec;
+}
+
+/* False: the thread has to end. */
+static bool sleep_until(VmdObserver *o, int64_t when_ns)
+{
+    bool quit;
+
+    vm_mutex_lock(&o->lock);
+    for (;;) {
+        int64_t left = when_ns - o->env.now_ns();
+        if (o->quit || left <= 0) {
+            break;
+        }
+        (void)vm_cond_wait_ns(&o->changed, &o->lock, left);
+    }
+    quit = o->quit;
+    vm_mutex_unlock(&o->lock);
+    return !quit;
+}
+
+/* Sleeps until the purse is not empty. */
+static bool wait_for_purse(VmdObserver *o)
+{
+    int64_t now = o->env.now_ns();
+
+    o->purse_ns += (now - o->purse_filled_ns) / VMD_TRACKER_COST_DIVISOR;
+    o->purse_ns = MIN(o->purse_ns,
+                      o->env.interval_ns / VMD_TRACKER_COST_DIVISOR);
+    o->purse_filled_ns = now;
+    if (o->purse_ns >= 0) {
+        return true;
+    }
+    return sleep_until(o, now - o->purse_ns * VMD_TRACKER_COST_DIVISOR);
+}
+
+static bool hand_over(VmdObserver *o)
+{
+    bool quit;
+
+    vm_mutex_lock(&o->lock);
+    quit = o->quit;
+    o->delivered = !quit;
+    vm_mutex_unlock(&o->lock);
+    if (quit) {
+        return false;
+    }
+    o->deliver(o->opaque, o, &o->observation);
+    vm_mutex_lock(&o->lock);
+    while (o->delivered && !o->quit) {
+        vm_cond_wait(&o->changed, &o->lock);
+    }
+    quit = o->quit;
+    vm_mutex_unlock(&o->lock);
+    return !quit;
+}
+
+/* False: the thread has to end. */
+static bool batch(VmdObserver *o, PageNo first)
+{
+    VmdObservation *ob = &o->observation;
+    int64_t start = thread_cpu_ns();
+
+    ob->first = first;
+    ob->count = (uint32_t)MIN(o->env.pages - first, VMD_OBSERVER_BATCH_PAGES);
+    memset(ob->accessed, 0, sizeof(ob->accessed));
+    int r = o->tracker->ops->collect(o->tracker, first, ob->count,
+                                     ob->accessed);
+    int64_t cost = thread_cpu_ns() - start;
+    atomic_fetch_add(&o->tracker->spent_ns, cost);
+    o->purse_ns -= cost;
+    ob->error = MIN(r, 0);
+    return (r == 0 || hand_over(o)) && r >= 0;
+}
+
+static bool round_of_batches(VmdObserver *o, int64_t start_ns)
+{
+    for (PageNo first = 0; first < o->env.pages;
+         first += VMD_OBSERVER_BATCH_PAGES) {
+        double part = (double)first / (double)o->env.pages / 2;
+        int64_t due = start_ns +
+                      (int64_t)(part * (double)o->env.interval_ns);
+        if (!sleep_until(o, due) || !wait_for_purse(o) || !batch(o, first)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void observer_thread(void *arg)
+{
+    VmdObserver *o = arg;
+    int64_t interval_ns = o->env.interval_ns;
+    int64_t start = o->env.now_ns(), before = 0;
+
+    vm_thread_set_never_faults();
+    o->purse_filled_ns = start;
+    while (round_of_batches(o, start)) {
+        if (before != 0) {
+            atomic_store(&o->tracker->round_ns, start - before);
+        }
+        before = start;
+        /* The next one that is not over; late ones are left out. */
+        int64_t late = MAX(o->env.now_ns() - start - 1, 0);
+        start += (late / interval_ns + 1) * interval_ns;
+    }
+}
+
+VmdObserver *vmd_observer_new(VmdTracker *t, const VmdTrackerEnv *env,
+                              VmdDeliver deliver, void *opaque)
+{
+    VmdObserver *o = g_new0(VmdObserver, 1);
+
+    o->tracker = t;
+    o->env = *env;
+    o->deliver = deliver;
+    o->opaque = opaque;
+    vm_mutex_init(&o->lock, VM_RANK_LEAF);
+    vm_cond_init(&o->changed);
+    o->thread = vm_thread_new("vmd-observer", observer_thread, o);
+    return o;
+}
+
+void vmd_observer_taken(VmdObserver *o)
+{
+    vm_mutex_lock(&o->lock);
+    o->delivered = false;
+    vm_cond_broadcast(&o->changed);
+    vm_mutex_unlock(&o->lock);
+}
+
+void vmd_observer_stop(VmdObserver *o)
+{
+    if (!o || !o->thread) {
+        return;
+    }
+    vm_mutex_lock(&o->lock);
+    o->quit = true;
+    vm_cond_broadcast(&o->changed);
+    vm_mutex_unlock(&o->lock);
+    if (o->tracker->ops->interrupt) {
+        o->tracker->ops->interrupt(o->tracker);
+    }
+    vm_thread_join(g_steal_pointer(&o->thread));
+}
+
+void vmd_observer_free(VmdObserver *o)
+{
+    if (o) {
+        vmd_observer_stop(o);
+        vm_cond_done(&o->changed);
+        vm_mutex_done(&o->lock);
+        g_free(o);
+    }
+}
