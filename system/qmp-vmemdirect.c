@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QMP: the pager's figures and its budget.
+ * QMP: the pager's figures, its history and its budget.
  *
  * Names are those of VmdStats in kebab case; units are in the names.
  *
@@ -8,9 +8,11 @@
  */
 #include "system-internal.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 
 #include "util/clock.h"
+#include "util/error.h"
 
 static const struct {
     const char *key;
@@ -44,6 +46,9 @@ static const struct {
     COUNTER("discarded-bytes", discarded_bytes),
     COUNTER("read-errors", read_errors),
     COUNTER("write-errors", write_errors),
+    COUNTER("tracker-spent-ns", tracker_spent_ns),
+    COUNTER("tracker-round-ns", tracker_round_ns),
+    COUNTER("aging-spent-ns", aging_spent_ns),
 #undef COUNTER
 };
 
@@ -99,6 +104,19 @@ static json_object *budget(const VmdStats *s)
     return o;
 }
 
+/* Those that would be better, and why they do not run. */
+static json_object *trackers_not_used(const VmdStats *s)
+{
+    json_object *object = json_object_new_object();
+
+    for (unsigned i = 0; i < VMD_TRACKERS; i++) {
+        if (s->tracker_why_not[i]) {
+            qmp_put_str(object, s->tracker_names[i], s->tracker_why_not[i]);
+        }
+    }
+    return object;
+}
+
 static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
                              json_object **ret_value, GError **errp)
 {
@@ -120,6 +138,8 @@ static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
     qmp_put_str(*ret_value, "io", s.io);
     qmp_put_str(*ret_value, "tracker", s.tracker);
     json_object_object_add(*ret_value, "budget", budget(&s));
+    json_object_object_add(*ret_value, "trackers-not-used",
+                           trackers_not_used(&s));
     json_object_object_add(*ret_value, "chunks-by-state",
                            numbers(s.chunks_by_state,
                                    G_N_ELEMENTS(s.chunks_by_state)));
@@ -127,6 +147,63 @@ static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
     json_object_object_add(*ret_value, "key-histogram",
                            numbers(s.key_histogram,
                                    G_N_ELEMENTS(s.key_histogram)));
+    return true;
+}
+
+/* A chunk's history as two hexadecimal digits a page. */
+static json_object *chunk_history(const RamPlacement *placement,
+                                  ChunkNo chunk, const RamChunkInfo *info,
+                                  uint32_t pages)
+{
+    json_object *object = json_object_new_object();
+    uint8_t history[RAM_CHUNK_PAGES_MAX];
+    char digits[2 * RAM_CHUNK_PAGES_MAX + 1] = "";
+
+    placement->ops->history(placement->opaque, chunk, history);
+    for (uint32_t i = 0; i < pages; i++) {
+        g_snprintf(digits + 2 * i, 3, "%02x", history[i]);
+    }
+    qmp_put_u64(object, "chunk", chunk);
+    qmp_put_str(object, "place", ram_place_to_string(info->place));
+    qmp_put_int(object, "key", info->key);
+    qmp_put_str(object, "history", digits);
+    return object;
+}
+
+#define HISTORY_CHUNKS_MAX 4096u
+
+static bool query_history(void *opaque, Monitor *mon, json_object *args,
+                          json_object **ret_value, GError **errp)
+{
+    Vm *vm = opaque;
+    uint64_t first = 0, count = 1;
+    VmdStats s;
+
+    if (!need_engine(vm, errp)) {
+        return false;
+    }
+    (void)qmp_arg_u64(args, "chunk", &first);
+    (void)qmp_arg_u64(args, "count", &count);
+    vmd_engine_stats(vm->engine, &s);
+    uint64_t pages = s.ram_bytes / RAM_PAGE_BYTES;
+    uint64_t chunks = (pages + s.chunk_pages - 1) / s.chunk_pages;
+    if (count == 0 || count > HISTORY_CHUNKS_MAX || first >= chunks ||
+        count > chunks - first) {
+        return vm_error_set(errp, 0,
+                            "chunk and count: there are %" PRIu64 " chunks; "
+                            "at most %u can be asked for at once",
+                            chunks, HISTORY_CHUNKS_MAX);
+    }
+    const RamPlacement *placement = vmd_engine_placement(vm->engine);
+    g_autofree RamChunkInfo *infos = g_new(RamChunkInfo, chunks);
+    placement->ops->chunk_infos(placement->opaque, infos);
+    *ret_value = json_object_new_array();
+    for (uint64_t c = first; c < first + count; c++) {
+        uint64_t left = pages - c * s.chunk_pages;
+        json_object_array_add(
+            *ret_value, chunk_history(placement, (ChunkNo)c, &infos[c],
+                                      (uint32_t)MIN(left, s.chunk_pages)));
+    }
     return true;
 }
 
@@ -148,9 +225,17 @@ static const QmpArgument set_args[] = {
     { NULL },
 };
 
+static const QmpArgument history_args[] = {
+    { "chunk", "size" },
+    { "count", "size", true },
+    { NULL },
+};
+
 const QmpCommand vm_qmp_vmemdirect_commands[] = {
     { "query-vmemdirect", NULL, query_vmemdirect,
       "Where the guest's memory is, and what paging has done." },
+    { "query-vmemdirect-history", history_args, query_history,
+      "The access history of chunks, page by page." },
     { "vmemdirect-set", set_args, set_vmemdirect,
       "Changes the budget; see 'budget' of query-vmemdirect." },
     { NULL },
