@@ -92,8 +92,8 @@ def copy_and_libaio(t):
     paged(t, vmemdirect={'mode': 'copy', 'io': 'libaio'})
 
 
-def tracker_none(t):
-    paged(t, vmemdirect={'tracker': 'none'})
+def tracker_off(t):
+    paged(t, vmemdirect={'tracker': 'off'})
 
 
 def chunk_pages(t, pages):
@@ -301,7 +301,7 @@ def swap_file_is_anonymous(t):
 TESTS = [(f.__name__, f) for f in (
     half_budget, half_budget_2_cpus, q35_2_cpus, incompressible, sequential,
     zipf, unlimited_rate, mode_copy, io_libaio, copy_and_libaio,
-    tracker_none, chunk_pages_1, chunk_pages_16, chunk_pages_64,
+    tracker_off, chunk_pages_1, chunk_pages_16, chunk_pages_64,
     chunk_pages_512, untouched_stays_zero, everything_fits, budget_changes,
     budget_too_small, stop_and_continue, budget_change_while_stopped,
     budget_to_a_tenth, reset_under_load, swap_file_is_anonymous)]

@@ -534,6 +534,8 @@ class Vm:
         options = dict(options)
         self.budget_mib = options.pop('memory')
         options.setdefault('swap', os.path.join(self.dir, 'swap'))
+        # auto might take this machine's DAMON, of which there is one.
+        options.setdefault('tracker', 'soft')
         return ','.join(['swap=%s' % options.pop('swap'),
                          'memory=%dM' % self.budget_mib] +
                         ['%s=%s' % kv for kv in options.items()])
