@@ -8,7 +8,9 @@ depend on the neighbours.
 import contextlib
 import json
 import os
+import signal
 import statistics
+import subprocess
 import sys
 import time
 
@@ -105,11 +107,35 @@ def print_table(head, rows):
                         for i, (c, w) in enumerate(zip(row, widths))))
 
 
+def compact_json(tree, depth=2, indent=''):
+    """JSON with one line for each thing at that depth: short, and good to
+    compare."""
+    inner = indent + ' '
+    if depth == 0 or not tree or not isinstance(tree, (dict, list)):
+        return json.dumps(tree, separators=(',', ':'))
+    if isinstance(tree, dict):
+        parts = ['%s%s: %s' % (inner, json.dumps(key), compact_json(
+            value, depth - 1, inner)) for key, value in tree.items()]
+    else:
+        parts = [inner + compact_json(value, depth - 1, inner)
+                 for value in tree]
+    start, end = '{}' if isinstance(tree, dict) else '[]'
+    return '%s\n%s\n%s%s' % (start, ',\n'.join(parts), indent, end)
+
+
 def write_json(path, results):
     if path:
         with open(path, 'w') as f:
             json.dump(results, f, indent=1)
             f.write('\n')
+
+
+def was_killed(vm):
+    """Or is just being killed: QMP closes before the process is gone."""
+    try:
+        return vm.process.wait(5) == -signal.SIGKILL
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def with_test(name, function, *args):
@@ -119,6 +145,7 @@ def with_test(name, function, *args):
         return function(test, *args)
     except (vmtest.Failure, vmtest.QmpError) as e:
         e.diagnostics = test.diagnostics()
+        e.killed = any(was_killed(vm) for vm in test.vms)
         raise
     finally:
         test.stop_all()

@@ -111,10 +111,10 @@ class KernelSwap:
     def roomy(self, mib):
         write_text(self.group + '/memory.limit_in_bytes', mib * MIB)
 
-    def prefix(self):
+    def prefix(self, huge=False):
         """Put before a command line, runs it in the group."""
-        return [sys.executable, os.path.realpath(__file__), 'enter',
-                self.group]
+        return [sys.executable, os.path.realpath(__file__),
+                'enter-huge' if huge else 'enter', self.group]
 
     def squeeze(self, pid, budget_bytes):
         """The VM is stopped. Leaves it so much of the guest's RAM, and what
@@ -177,11 +177,11 @@ def guard(group, swap):
         os.unlink(swap)
 
 
-def enter(group, command):
-    """Goes into the group and becomes the command, without huge pages: they
-    make both squeeze and swap unsteady."""
+def enter(group, huge, command):
+    """Goes into the group and becomes the command; without huge pages, unless
+    they are asked for: they make both squeeze and swap unsteady."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0:
+    if not huge and libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0:
         sys.exit('bench: PR_SET_THP_DISABLE: ' +
                  os.strerror(ctypes.get_errno()))
     write_text(group + '/cgroup.procs', os.getpid())
@@ -192,7 +192,7 @@ def main():
     if sys.argv[1] == 'guard':
         guard(sys.argv[2], sys.argv[3])
     else:
-        enter(sys.argv[2], sys.argv[3:])
+        enter(sys.argv[2], sys.argv[1] == 'enter-huge', sys.argv[3:])
 
 
 if __name__ == '__main__':

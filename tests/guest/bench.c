@@ -69,7 +69,7 @@ static void fill(struct BenchCpu *b)
 
 static bool round_over(const struct BenchCpu *b)
 {
-    return bench->by_sweep ? b->cursor == 0 : rdtsc() >= round_end_tsc;
+    return (!bench->by_sweep || b->cursor == 0) && rdtsc() >= round_end_tsc;
 }
 
 static void print_round(uint64_t round, uint64_t us)

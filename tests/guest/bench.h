@@ -18,7 +18,7 @@
 struct BenchCpu {
     struct Cpu *cpu;
     uint64_t pages;  /* of this processor, by workload_page() */
-    uint64_t cursor; /* of sweeps; a round ends when it wraps to 0 */
+    uint64_t cursor; /* of sweeps; 0 at the end of one */
     uint64_t ops;    /* of this round */
     uint64_t total;  /* of all rounds, for the check */
     struct Hist hist[BENCH_HISTS];
@@ -27,7 +27,8 @@ struct BenchCpu {
 struct Bench {
     const char *name;
     const char *hists[BENCH_HISTS]; /* what is timed; NULL: nothing */
-    /* A round is over when the cursor is 0 again, else after round= ms. */
+    /* A round is over after round= ms, if by_sweep only when the cursor is
+     * 0, too. */
     bool by_sweep;
     void (*setup)(struct BenchCpu *b); /* fills the memory */
     /* Before each round, not timed; NULL: nothing. */

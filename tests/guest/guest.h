@@ -74,9 +74,10 @@ struct Params {
     uint64_t cpus;
     enum Pattern pattern;
     struct Word bench; /* a benchmark in place of the pattern; see bench.c */
-    uint64_t round;    /* milliseconds of a benchmark's round */
+    uint64_t round;    /* milliseconds of a benchmark's round, at least */
     uint64_t warm, rounds; /* that do not count, and that count */
     uint64_t settle;   /* milliseconds after the fill */
+    uint64_t spread;   /* 1: groups of 16 pages are spread over all RAM */
     uint64_t check;    /* 1: everything is verified at the end */
     bool com1;
     bool zero_part;

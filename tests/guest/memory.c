@@ -4,7 +4,8 @@
  *
  * The PVH start info (Xen public/arch-x86/hvm/start_info.h, version 1) has
  * the memory map. Used are the RAM range that holds the image, from its end
- * on, and RAM above 4 GiB. The version table comes first, then the workload.
+ * on, and RAM above 4 GiB. Page directories for the latter come first, then
+ * the version table, then the workload.
  */
 #include "guest.h"
 
@@ -12,7 +13,8 @@
 #define MEMMAP_RAM 1
 #define GIB4 (4ull << 30)
 #define GIB (1ull << 30)
-#define HIGH_GIB_MAX 60 /* page directories kept in the image */
+#define HIGH_GIB_MAX 4092 /* with the 4 below: 8 entries of the PML4 */
+#define GROUP_PAGES 16
 
 struct StartInfo {
     uint32_t magic, version, flags, modules;
@@ -30,14 +32,13 @@ char command_line[1024];
 
 extern uint64_t pdpt[512];
 extern char image_end[];
-static uint64_t high_directories[HIGH_GIB_MAX][512]
-    __attribute__((aligned(4096)));
 
 /* Two ranges in order of address, page aligned; the second may be empty. */
 static struct {
     uint64_t addr, pages;
 } ranges[2];
 static uint64_t version_pages, workload_pages;
+static uint64_t spread_pages; /* between the starts of groups; 0: none */
 
 static void copy_command_line(const char *from)
 {
@@ -73,6 +74,37 @@ static void add_range(uint64_t addr, uint64_t end)
     ranges[i].pages = end > addr ? (end - addr) / PAGE_BYTES : 0;
 }
 
+/* A page behind the image, for a table. */
+static uint64_t *take_table(void)
+{
+    uint64_t *table = (uint64_t *)ranges[0].addr;
+
+    if (ranges[0].pages == 0) {
+        fatal("no RAM for page tables");
+    }
+    ranges[0].addr += PAGE_BYTES;
+    ranges[0].pages--;
+    memset(table, 0, PAGE_BYTES);
+    return table;
+}
+
+/* The table with the entries of 512 GiB from a GiB on. */
+static uint64_t *pdpt_of(uint64_t gib)
+{
+    static uint64_t *tables[HIGH_GIB_MAX / 512 + 1];
+    uint64_t *pml4 = (uint64_t *)PML4_BASE;
+    uint64_t i = gib / 512;
+
+    if (i == 0) {
+        return pdpt;
+    }
+    if (tables[i] == NULL) {
+        tables[i] = take_table();
+        store_release(&pml4[i], (uint64_t)tables[i] | 7);
+    }
+    return tables[i];
+}
+
 /* Identity map of RAM above 4 GiB. The entries were not present before, so
  * no translation needs to be flushed. */
 static void map_high(void)
@@ -86,11 +118,13 @@ static void map_high(void)
         end = GIB4 + HIGH_GIB_MAX * GIB;
         ranges[1].pages = (end - ranges[1].addr) / PAGE_BYTES;
     }
-    for (uint64_t g = 0; GIB4 + g * GIB < end; g++) {
+    for (uint64_t g = 4; g * GIB < end; g++) {
+        uint64_t *directory = take_table();
+
         for (uint64_t i = 0; i < 512; i++) {
-            high_directories[g][i] = (GIB4 + g * GIB + (i << 21)) | 0x87;
+            directory[i] = (g * GIB + (i << 21)) | 0x87;
         }
-        store_release(&pdpt[4 + g], (uint64_t)high_directories[g] | 7);
+        store_release(&pdpt_of(g)[g % 512], (uint64_t)directory | 7);
     }
 }
 
@@ -129,13 +163,17 @@ uint64_t memory_workload_pages(void)
         fatal("mib is more than the RAM holds");
     }
     workload_pages = want != 0 ? want : fit;
-    workload_pages -= workload_pages % (16 * MAX_CPUS);
+    workload_pages -= workload_pages % (GROUP_PAGES * MAX_CPUS);
     version_pages = (workload_pages + PAGE_WORDS - 1) / PAGE_WORDS;
     if (workload_pages == 0) {
         fatal("mib is too small");
     }
     if (version_pages > ranges[0].pages) {
         fatal("the version table does not fit below 4 GiB");
+    }
+    if (params.spread != 0) {
+        spread_pages = (all - version_pages) / (workload_pages / GROUP_PAGES);
+        spread_pages -= spread_pages % GROUP_PAGES;
     }
     return workload_pages;
 }
@@ -147,8 +185,9 @@ struct Version *memory_versions(void)
 
 void *memory_range(uint64_t page, uint64_t pages)
 {
-    if (version_pages + page < ranges[0].pages &&
-        version_pages + page + pages > ranges[0].pages) {
+    if (spread_pages != 0 ||
+        (version_pages + page < ranges[0].pages &&
+         version_pages + page + pages > ranges[0].pages)) {
         fatal("the memory is not in one piece");
     }
     return memory_page(page);
@@ -156,6 +195,9 @@ void *memory_range(uint64_t page, uint64_t pages)
 
 void *memory_page(uint64_t page)
 {
+    if (spread_pages != 0) {
+        page = page / GROUP_PAGES * spread_pages + page % GROUP_PAGES;
+    }
     page += version_pages;
     if (page < ranges[0].pages) {
         return (void *)(ranges[0].addr + page * PAGE_BYTES);

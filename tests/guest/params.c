@@ -21,7 +21,7 @@ static const struct {
     { "mhz", &params.mhz },       { "cpus", &params.cpus },
     { "round", &params.round },   { "rounds", &params.rounds },
     { "warm", &params.warm },     { "settle", &params.settle },
-    { "check", &params.check },
+    { "check", &params.check },   { "spread", &params.spread },
 };
 
 static const char *const patterns[] = {

@@ -212,7 +212,7 @@ static void perform(Fake *f, VmdIoRequest *req)
     for (uint32_t done = 0; done < req->len; done += RAM_PAGE_BYTES) {
         size_t page = (req->offset + done) / RAM_PAGE_BYTES;
         uint8_t *in_file = f->file + page * RAM_PAGE_BYTES;
-        uint8_t *in_memory = req->buf ? req->buf + done : NULL; /* a hole */
+        uint8_t *in_memory = req->buf + done;
         bool framed = is_framed(f, in_memory);
         switch (req->op) {
         case VMD_IO_WRITE:
