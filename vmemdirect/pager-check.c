@@ -22,6 +22,8 @@ static void check_chunk(VmdPager *p, ChunkNo c)
     size_t stored = vm_bitmap_count(p->stored, first, len);
 
     g_assert(has_frame(chunk) == (chunk->frame != VMD_NONE)); /* (1) */
+    g_assert(!chunk->failed || chunk->state == VMD_WRITING ||
+             chunk->state == VMD_FILLING); /* (11) */
     switch ((VmdChunkState)chunk->state) { /* (2) */
     case VMD_ZERO:
         g_assert(present == 0 && stored == 0);

@@ -57,6 +57,9 @@
  *  (10) What I/O in flight brings or takes away counts only for pages that
  *       were not discarded meanwhile: a read, for those still stored and
  *       absent; a write, for those still in the frame and absent.
+ *  (11) A chunk is FAILED, or will be when its I/O ends (failed), only while
+ *       an event has told of it and no retry has followed: nobody waits for
+ *       a repair that nobody knows of.
  *
  * Discard. The guest gives pages up, and from then on they read as zero:
  * they leave all four places within the call, whatever the chunk is doing,
@@ -964,6 +967,13 @@ void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     vm_bitmap_set(p->occupied, base + first, count);
     if (result < 0) {
         t->error = result;
+        /* Clean pages, too, that were written to save a request: nobody knows
+         * what the file has of them now. (9) */
+        for (uint32_t i = first; i < first + count; i++) {
+            if (vmd_page_in_frame(p, t->chunk, i)) {
+                vm_bit_clear(p->stored, base + i);
+            }
+        }
         note_write_error(p, result);
         return;
     }
@@ -1144,7 +1154,8 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
     /* On the way to a smaller budget the rest goes, as it was meant to. */
     bool recall = chunk->recalled && vmd_budget_is_reached(p);
     chunk->recalled = false;
-    if (recall || (t->error && any_present(p, c))) { /* (2) */
+    if (recall ||
+        (t->error && (any_present(p, c) || chunk->failed))) { /* (2), (11) */
         unsigned long map[RAM_CHUNK_LONGS];
         vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, chunk->frame),
                       p->cfg.chunk_pages);
@@ -1402,6 +1413,7 @@ void vmd_pager_retry(VmdPager *p)
 {
     p->write_retry_ns = 0;
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        p->chunks[c].failed = false; /* (11) */
         if (p->chunks[c].state == VMD_FAILED) {
             set_state(p, c, settled_state(p, c));
         }

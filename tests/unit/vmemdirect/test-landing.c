@@ -240,6 +240,56 @@ static void test_error_while_writing(void)
     fake_free(f);
 }
 
+/* Chunk 1 is being written, request 0; its page 5 could not be read. */
+static void error_while_writing(Fake *f)
+{
+    swapped_chunk(f, 1, 10);
+    fake_write(f, PAGE(1, 0), 50);
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_step(f);
+    f->pager.fault_number += 100;
+    g_assert_null(fake_touch(f, PAGE(1, 5), false));
+    for (unsigned k = 0; k < VMD_READ_TRIES; k++) {
+        fake_complete(f, fake_requests(f) - 1, -EIO);
+    }
+    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 1);
+    g_assert_cmpint(fake_state(f, 1), ==, VMD_WRITING);
+}
+
+/* "cont" while the write is under way: the chunk does not fail afterwards,
+ * when nobody is told any more. */
+static void test_retry_while_writing(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    error_while_writing(f);
+    vmd_pager_retry(&f->pager);
+    fake_complete(f, 0, 0);
+    g_assert_cmpint(fake_state(f, 1), ==, VMD_SWAPPED);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 5)), ==, 15);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 0)), ==, 50);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+/* The write fails as well: FAILED now, not at a later page-out. */
+static void test_read_and_write_errors(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    error_while_writing(f);
+    fake_complete(f, 0, -EIO);
+    g_assert_cmpint(fake_state(f, 1), ==, VMD_FAILED);
+    vmd_pager_retry(&f->pager);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 5)), ==, 15);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 0)), ==, 50);
+    fake_complete_all(f);
+    fake_swap_out(f, 1);
+    g_assert_cmpint(fake_state(f, 1), ==, VMD_SWAPPED);
+    fake_free(f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -255,5 +305,8 @@ int main(int argc, char **argv)
     g_test_add_func("/landing/discard", test_discard_beats_landing);
     g_test_add_func("/landing/error-in-window", test_error_in_window);
     g_test_add_func("/landing/error-while-writing", test_error_while_writing);
+    g_test_add_func("/landing/retry-while-writing", test_retry_while_writing);
+    g_test_add_func("/landing/read-and-write-errors",
+                    test_read_and_write_errors);
     return g_test_run();
 }

@@ -229,6 +229,37 @@ static void test_write_error_loses_nothing(void)
     fake_free(f);
 }
 
+/* A clean page that a failed write went over, to save a request, may be
+ * anything in the file. */
+static void test_write_error_between_dirty_pages(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 1, 30);
+    fake_swap_out(f, 1);
+    assert_chunk(f, 1, 30);
+    fake_complete_all(f);
+    fake_write(f, 8 + 2, 99);
+    f->pager.chunks[1].wp_faults = 0; /* one page loses its protection */
+    fake_write(f, 8 + 4, 99);
+    g_assert_true(vmd_page_stored(&f->pager, 8 + 3));
+    fake_standby(f, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_step(f);
+    g_assert_cmpuint(fake_request(f, 0)->len, ==, 3 * RAM_PAGE_BYTES);
+    memset(f->file + (8 + 3) * RAM_PAGE_BYTES, 0xee, RAM_PAGE_BYTES);
+    fake_complete(f, 0, -EIO);
+    assert_state(f, 1, VMD_STANDBY);
+    /* What was dirty goes, so that the rest might be dropped as clean. */
+    vmd_pager_discard(&f->pager, 8 + 2, 1);
+    vmd_pager_discard(&f->pager, 8 + 4, 1);
+    g_assert_true(vmd_chunk_write_back(&f->pager, 1));
+    fake_complete_all(f);
+    g_assert_cmpuint(fake_read(f, 8 + 3), ==, 33);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 static void test_write_error_while_touched(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -652,6 +683,8 @@ int main(int argc, char **argv)
                     test_write_error_loses_nothing);
     g_test_add_func("/pager/write-error-while-touched",
                     test_write_error_while_touched);
+    g_test_add_func("/pager/write-error-between-dirty-pages",
+                    test_write_error_between_dirty_pages);
     g_test_add_func("/pager/read-error-stops-never-lies",
                     test_read_error_stops_never_lies);
     g_test_add_func("/pager/vanished-page-stops", test_vanished_page_stops);
