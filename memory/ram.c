@@ -95,6 +95,9 @@ static bool ram_advise(RamBlock *rb, GError **errp)
         return vm_error_set(errp, errno, "guest memory '%s': MADV_DONTFORK",
                             rb->id);
     }
+    /* As guests expect, for speed; the pager decides anew for itself. A kernel
+     * without huge pages refuses by EINVAL. */
+    (void)madvise(rb->hva, rb->size_bytes, MADV_HUGEPAGE);
     /* A kernel without KSM refuses by EINVAL and cannot merge anyway. */
     if (madvise(rb->hva, rb->size_bytes, MADV_UNMERGEABLE) < 0 &&
         errno != EINVAL) {

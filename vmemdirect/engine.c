@@ -37,6 +37,7 @@
 #include "util/fd.h"
 
 #define MIN_BUDGET_CHUNKS 16u
+#define HUGE_BYTES ((size_t)2 << 20)
 #define EVENTS_PER_READ 64
 /* Pages that one message discards: some milliseconds; and what the call for
  * a range costs, in pages. */
@@ -61,8 +62,11 @@ struct VmdEngine {
     /* Immutable after vmd_engine_new(). */
     uint8_t *base;
     uint64_t bytes;
-    void *frames;
+    uint8_t *frames;
     size_t frames_bytes;
+    uint8_t *huge_stage;       /* the last piece of frames, or NULL */
+    void *reservation;         /* what was mapped for frames */
+    size_t reservation_bytes;
     VmFaultService *faults;
     char *swap_path; /* for messages: the name may be gone */
     int swap_fd;
@@ -392,23 +396,51 @@ static VmdIo *choose_io(const VmdConfig *cfg, int fd, GError **errp)
     return io;
 }
 
+/* At the alignment of huge pages. */
+static bool map_frames(VmdEngine *vmd, GError **errp)
+{
+    vmd->reservation_bytes = vmd->frames_bytes + HUGE_BYTES;
+    vmd->reservation = mmap(NULL, vmd->reservation_bytes,
+                            PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                            0);
+    if (vmd->reservation == MAP_FAILED) {
+        vmd->reservation = NULL;
+        return vm_error_set(errp, errno,
+                            "vmemdirect: cannot map %zu bytes for frames",
+                            vmd->reservation_bytes);
+    }
+    vmd->frames = (uint8_t *)(((uintptr_t)vmd->reservation + HUGE_BYTES - 1) &
+                              ~(uintptr_t)(HUGE_BYTES - 1));
+    return true;
+}
+
+/* The piece behind the last frame, if chunks can be huge pages. */
+static void find_stage(VmdEngine *vmd, uint32_t chunk_pages)
+{
+    uint8_t *stage = vmd->frames + vmd->frames_bytes - HUGE_BYTES;
+
+    if (chunk_pages * RAM_PAGE_BYTES == HUGE_BYTES &&
+        (uintptr_t)vmd->base % HUGE_BYTES == 0 &&
+        madvise(stage, HUGE_BYTES, MADV_HUGEPAGE) == 0) {
+        vmd->huge_stage = stage;
+    }
+}
+
 static bool make_frames(VmdEngine *vmd, uint32_t chunk_pages, GError **errp)
 {
     uint64_t pages = vmd->bytes >> RAM_PAGE_BITS;
 
     vmd->frames_bytes = (size_t)vmd_pager_frames_needed(pages, chunk_pages) *
-                        chunk_pages * RAM_PAGE_BYTES;
-    vmd->frames = mmap(NULL, vmd->frames_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (vmd->frames == MAP_FAILED) {
-        vmd->frames = NULL;
-        return vm_error_set(errp, errno,
-                            "vmemdirect: cannot map %zu bytes for frames",
-                            vmd->frames_bytes);
+                        chunk_pages * RAM_PAGE_BYTES + HUGE_BYTES;
+    if (!map_frames(vmd, errp)) {
+        return false;
     }
-    /* Huge pages would be split by every move of less (7 times slower); a
-     * fork would make pages shared, which cannot be moved. */
+    /* Huge pages come from the stage only, see huge.c (chunks of less would
+     * split them by every move, 7 times slower); a fork would make pages
+     * shared, which cannot be moved. */
     (void)madvise(vmd->frames, vmd->frames_bytes, MADV_NOHUGEPAGE);
+    find_stage(vmd, chunk_pages);
     (void)madvise(vmd->frames, vmd->frames_bytes, MADV_DONTFORK);
     (void)madvise(vmd->base, vmd->bytes, MADV_NOHUGEPAGE);
     (void)madvise(vmd->base, vmd->bytes, MADV_DONTFORK);
@@ -432,6 +464,7 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
         .landing_pages = VMD_LANDING_PAGES,
         .budget_pages = cfg->memory_bytes >> RAM_PAGE_BITS,
         .frame_base = vmd->frames,
+        .huge_stage = mem->huge ? vmd->huge_stage : NULL,
         .tracker = vmd->tracker,
         .aging_interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
         .stop_on_write_error = cfg->stop_on_write_error,
@@ -541,8 +574,8 @@ void vmd_engine_free(VmdEngine *vmd)
         vmd->io->ops->free(vmd->io);
     }
     vm_fault_service_free(vmd->faults);
-    if (vmd->frames) {
-        (void)munmap(vmd->frames, vmd->frames_bytes);
+    if (vmd->reservation) {
+        (void)munmap(vmd->reservation, vmd->reservation_bytes);
     }
     vm_close_fd(&vmd->swap_fd);
     vm_close_fd(&vmd->event_fd);

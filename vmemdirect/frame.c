@@ -22,9 +22,12 @@
  *
  * Invariants (vmd_pager_check()):
  *   (F1) populated_pages is the number of set bits of populated.
- *   (F2) stale_pages is that number over the frames on the stale list.
+ *   (F2) stale_pages is that number over the frames on the stale lists.
  *   (F3) frames on the empty list have no populated and no valid slot, those
- *        on the stale list no valid one, and no transfer uses either.
+ *        on the stale lists no valid one, and no transfer uses either.
+ *   (F4) a frame that counts as huge is populated in all slots, and free ones
+ *        are on the list stale_huge iff they count as huge. Whether the kernel
+ *        has split it nobody knows: then moves are slower, nothing else.
  *
  * One chunk of memory (the emergency reserve) is kept from faults, so that
  * whoever frees memory can always go on.
@@ -43,9 +46,11 @@ void vmd_frames_init(VmdPager *p)
     slots = (uint64_t)fr->count * p->cfg.chunk_pages;
     fr->populated = vm_bitmap_new(slots);
     fr->valid = vm_bitmap_new(slots);
+    fr->huge = vm_bitmap_new(fr->count);
     fr->next = g_new(uint32_t, fr->count);
     fr->owner = g_new0(VmdTransfer *, fr->count);
     fr->stale = VMD_NONE;
+    fr->stale_huge = VMD_NONE;
     fr->empty = VMD_NONE;
     for (uint32_t f = fr->count; f-- > 0;) {
         fr->next[f] = fr->empty;
@@ -57,6 +62,7 @@ void vmd_frames_done(VmdPager *p)
 {
     g_free(p->frames.populated);
     g_free(p->frames.valid);
+    g_free(p->frames.huge);
     g_free(p->frames.next);
     g_free(p->frames.owner);
 }
@@ -100,6 +106,7 @@ void vmd_frame_lost(VmdPager *p, FrameNo f, uint32_t first, uint32_t n)
     p->frames.populated_pages -=
         vm_bitmap_count(p->frames.populated, slot, n);
     vm_bitmap_clear(p->frames.populated, slot, n);
+    vm_bit_clear(p->frames.huge, f); /* (F4) */
 }
 
 static uint64_t populated_of(const VmdPager *p, FrameNo f)
@@ -108,31 +115,31 @@ static uint64_t populated_of(const VmdPager *p, FrameNo f)
                            p->cfg.chunk_pages);
 }
 
-static FrameNo take_stale(VmdPager *p)
+/* The topmost frame of a list. */
+static FrameNo take(VmdPager *p, uint32_t *list)
 {
-    FrameNo f = p->frames.stale;
+    FrameNo f = *list;
 
     if (f != VMD_NONE) {
-        p->frames.stale = p->frames.next[f];
+        *list = p->frames.next[f];
+    }
+    if (f != VMD_NONE && list != &p->frames.empty) {
         p->frames.stale_pages -= populated_of(p, f);
     }
     return f;
 }
 
-static FrameNo take_empty(VmdPager *p)
+static void give(VmdPager *p, uint32_t *list, FrameNo f)
 {
-    FrameNo f = p->frames.empty;
-
-    if (f != VMD_NONE) {
-        p->frames.empty = p->frames.next[f];
-    }
-    return f;
+    p->frames.next[f] = *list;
+    *list = f;
 }
 
-/* Gives the memory of the topmost stale frame back to the system. */
+/* Gives the memory of a stale frame back to the system; huge pages last. */
 static bool empty_one(VmdPager *p)
 {
-    FrameNo f = take_stale(p);
+    VmdFrames *fr = &p->frames;
+    FrameNo f = take(p, fr->stale != VMD_NONE ? &fr->stale : &fr->stale_huge);
 
     if (f == VMD_NONE) {
         return false;
@@ -141,8 +148,7 @@ static bool empty_one(VmdPager *p)
     int r = p->cfg.mem->discard(p->cfg.mem_opaque, vmd_frame_addr(p, f), len);
     g_assert(r == 0); /* our own mapping: only a bug makes this fail */
     vmd_frame_lost(p, f, 0, p->cfg.chunk_pages);
-    p->frames.next[f] = p->frames.empty;
-    p->frames.empty = f;
+    give(p, &fr->empty, f);
     return true;
 }
 
@@ -163,7 +169,7 @@ FrameNo vmd_frame_get_empty(VmdPager *p)
     if (p->frames.empty == VMD_NONE && !empty_one(p)) {
         return VMD_NONE;
     }
-    return take_empty(p);
+    return take(p, &p->frames.empty);
 }
 
 /* Slots in need that have no memory yet. */
@@ -182,11 +188,12 @@ static uint64_t missing_slots(const VmdPager *p, FrameNo f,
 
 FrameNo vmd_frame_get(VmdPager *p, const unsigned long *need)
 {
-    FrameNo f = take_stale(p);
+    VmdFrames *fr = &p->frames;
+    /* A huge page comes last: to use a part of it is to split it. */
+    FrameNo f = take(p, fr->stale != VMD_NONE   ? &fr->stale
+                        : fr->empty != VMD_NONE ? &fr->empty
+                                                : &fr->stale_huge);
 
-    if (f == VMD_NONE) {
-        f = take_empty(p);
-    }
     if (f == VMD_NONE) {
         return VMD_NONE;
     }
@@ -202,6 +209,26 @@ FrameNo vmd_frame_get(VmdPager *p, const unsigned long *need)
     return f;
 }
 
+FrameNo vmd_frame_get_huge(VmdPager *p, bool *ret_empty)
+{
+    FrameNo f = take(p, &p->frames.stale_huge);
+
+    *ret_empty = f == VMD_NONE;
+    if (f != VMD_NONE) {
+        return f;
+    }
+    f = vmd_frame_get_empty(p);
+    if (f == VMD_NONE) {
+        return VMD_NONE;
+    }
+    if (!vmd_make_room(p, p->cfg.chunk_pages, /* reclaim= */ false)) {
+        vmd_frame_put(p, f);
+        return VMD_NONE;
+    }
+    vmd_frame_gained(p, f, 0, p->cfg.chunk_pages);
+    return f;
+}
+
 void vmd_frame_put(VmdPager *p, FrameNo f)
 {
     VmdFrames *fr = &p->frames;
@@ -210,14 +237,10 @@ void vmd_frame_put(VmdPager *p, FrameNo f)
     g_assert(!fr->owner[f]); /* (F3) */
     vm_bitmap_clear(fr->valid, vmd_frame_first(p, f), p->cfg.chunk_pages);
     p->budget.freed_pages += pages;
-    if (pages > 0) {
-        fr->next[f] = fr->stale;
-        fr->stale = f;
-        fr->stale_pages += pages;
-    } else {
-        fr->next[f] = fr->empty;
-        fr->empty = f;
-    }
+    fr->stale_pages += pages;
+    give(p, pages == 0                  ? &fr->empty
+            : vm_bit_test(fr->huge, f) ? &fr->stale_huge
+                                       : &fr->stale, f);
 }
 
 void vmd_frames_trim(VmdPager *p)

@@ -26,7 +26,9 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <sys/mman.h>
 
+#include "memory/ram.h"
 #include "page-hash.h"
 
 #define IN_BUSY_TRIES 2000
@@ -129,6 +131,43 @@ static int move_in(void *opaque, void *guest, void *frame, size_t len,
     return 0;
 }
 
+/*
+ * A huge page is moved whole only to where no page table is left of small
+ * pages; Linux frees an empty one by MADV_DONTNEED since 6.14. Before that,
+ * the page is split and moved all the same.
+ */
+static void clear_way(void *opaque, void *addr, size_t len)
+{
+    (void)vmd_mem_discard(opaque, addr, len);
+}
+
+/* Touches the stage; is the last page of it there too? */
+static bool make_in_stage(uint8_t *stage, size_t len)
+{
+    unsigned char resident = 0;
+
+    *(volatile uint8_t *)stage = 0;
+    return mincore(stage + len - RAM_PAGE_BYTES, RAM_PAGE_BYTES,
+                   &resident) == 0 && (resident & 1);
+}
+
+static int make_huge(void *opaque, void *to, void *stage, size_t len,
+                     size_t *ret_done)
+{
+    int r = -ENOMEM;
+
+    *ret_done = 0;
+    if (make_in_stage(stage, len)) {
+        clear_way(opaque, to, len);
+        r = move_patiently(opaque, to, stage, len, MOVE_IN_AND_WAKE,
+                           IN_BUSY_TRIES, ret_done);
+    }
+    if (r < 0) {
+        (void)vmd_mem_discard(opaque, stage, len);
+    }
+    return r;
+}
+
 const VmdMemOps vmd_mem_move = {
     .name = "move",
     .skips_holes = true,
@@ -139,4 +178,6 @@ const VmdMemOps vmd_mem_move = {
     .unprotect = vmd_mem_unprotect,
     .wake = vmd_mem_wake,
     .discard = vmd_mem_discard,
+    .clear_way = clear_way,
+    .huge = make_huge,
 };

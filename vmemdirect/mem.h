@@ -46,6 +46,15 @@ typedef struct VmdMemOps {
     int (*wake)(void *opaque, void *guest, size_t len);
     /* Gives the memory back to the system; the pages become missing. */
     int (*discard)(void *opaque, void *addr, size_t len);
+    /*
+     * Huge pages, len bytes each; both NULL where they cannot be moved.
+     * clear_way: nothing is mapped in [addr, addr+len), and a huge page shall
+     * be moved there. huge: a new one, of zeros, to such a place, by way of
+     * the empty piece stage; wakes. -ENOMEM: the system has none now.
+     */
+    void (*clear_way)(void *opaque, void *addr, size_t len);
+    int (*huge)(void *opaque, void *to, void *stage, size_t len,
+                size_t *ret_done);
 } VmdMemOps;
 
 /* opaque is the VmFaultService. */

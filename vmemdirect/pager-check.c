@@ -40,6 +40,8 @@ static void check_chunk(VmdPager *p, ChunkNo c)
     default:
         break;
     }
+    g_assert(!chunk->huge || (present == p->cfg.chunk_pages &&
+                              chunk->state == VMD_RESIDENT)); /* (G1) */
     for (uint32_t i = 0; i < len; i++) { /* (5) */
         if (vmd_page_in_frame(p, c, i) && vmd_page_present(p, first + i)) {
             g_assert(chunk->state == VMD_WRITING && chunk->recalled);
@@ -79,20 +81,32 @@ static void check_list(const VmdPager *p, const VmdList *list,
     g_assert(count == list->count);
 }
 
+static size_t populated_slots(const VmdPager *p, FrameNo f)
+{
+    return vm_bitmap_count(p->frames.populated, vmd_frame_first(p, f),
+                           p->cfg.chunk_pages);
+}
+
 static void check_frames(const VmdPager *p)
 {
     const VmdFrames *fr = &p->frames;
     uint64_t stale = 0;
 
     for (FrameNo f = fr->stale; f != VMD_NONE; f = fr->next[f]) {
-        stale += vm_bitmap_count(fr->populated, vmd_frame_first(p, f),
-                                 p->cfg.chunk_pages);
-        g_assert(!fr->owner[f]);
+        stale += populated_slots(p, f);
+        g_assert(!fr->owner[f] && !vm_bit_test(fr->huge, f)); /* (F4) */
+    }
+    for (FrameNo f = fr->stale_huge; f != VMD_NONE; f = fr->next[f]) {
+        stale += populated_slots(p, f);
+        g_assert(!fr->owner[f] && vm_bit_test(fr->huge, f)); /* (F4) */
+    }
+    for (FrameNo f = 0; f < fr->count; f++) {
+        g_assert(!vm_bit_test(fr->huge, f) ||
+                 populated_slots(p, f) == p->cfg.chunk_pages); /* (F4) */
     }
     g_assert(stale == fr->stale_pages); /* (F2) */
     for (FrameNo f = fr->empty; f != VMD_NONE; f = fr->next[f]) {
-        g_assert(vm_bitmap_count(fr->populated, vmd_frame_first(p, f),
-                                 p->cfg.chunk_pages) == 0); /* (F3) */
+        g_assert(populated_slots(p, f) == 0); /* (F3) */
         g_assert(!fr->owner[f]);
     }
     g_assert(vm_bitmap_count(fr->populated, 0,

@@ -10,6 +10,7 @@
  *   tracker*.c  where access information comes from (tracker.h)
  *   transfer.c  I/O on behalf of chunks
  *   landing.c   small reads around a fault
+ *   huge.c      chunks that are one huge page
  *   window.c    how much a fault brings in
  *   ahead.c     sequences: reading ahead, dropping behind
  *   stride.c    faults at equal distances
@@ -75,7 +76,8 @@ typedef struct VmdChunk {
     FrameNo frame;       /* STANDBY, WRITING, FILLING */
     uint8_t state;       /* VmdChunkState */
     uint8_t key;
-    bool recalled : 1;   /* WRITING: touched; comes back when written */
+    bool recalled : 1;   /* WRITING: touched; comes back when written.
+                          * FILLING a huge page: comes in when all is read */
     bool failed : 1;     /* FILLING: unreadable; FAILED when I/O is quiet */
     bool accessed : 1;   /* some page of it has its accessed bit */
     bool observed : 1;   /* by the tracker, since its pages last aged */
@@ -84,6 +86,7 @@ typedef struct VmdChunk {
     bool fresh : 1;      /* became resident since the tracker looked */
     bool ahead : 1;      /* FILLING, STANDBY: read ahead, not touched yet */
     bool behind : 1;     /* a sequence has passed it: first to go */
+    bool huge : 1;       /* all of it is one huge page in the guest */
     uint8_t wp_faults;   /* since it came in: how much to unprotect next */
     uint8_t landings;    /* small reads planned or in flight */
     uint8_t heat;        /* how dense its faults are, see window.c */
@@ -103,9 +106,11 @@ typedef struct VmdFrames {
     unsigned long *populated;
     /* STANDBY, WRITING, and FILLING while ahead: slots that hold a page. */
     unsigned long *valid;
-    uint32_t *next;             /* links of the two free lists */
+    unsigned long *huge; /* by frame: its memory is one huge page */
+    uint32_t *next;             /* links of the free lists */
     struct VmdTransfer **owner; /* the transfer that uses the frame, if any */
-    uint32_t stale;      /* free, with memory */
+    uint32_t stale;      /* free, with memory of small pages */
+    uint32_t stale_huge; /* free, with a huge page */
     uint32_t empty;      /* free, without */
     uint64_t populated_pages; /* all */
     uint64_t stale_pages;     /* of free frames: reusable at once */
@@ -193,6 +198,7 @@ typedef struct VmdPagerConfig {
     uint32_t landing_pages; /* the largest small read, <= VMD_LANDING_PAGES */
     uint64_t budget_pages;
     uint8_t *frame_base; /* room for vmd_pager_frames_needed() chunks */
+    uint8_t *huge_stage; /* where a huge page is made; NULL: none are */
     VmdTracker *tracker; /* NULL: none */
     int64_t aging_interval_ns;
     bool stop_on_write_error;
@@ -267,6 +273,7 @@ typedef struct VmdPager {
     unsigned in_flight; /* all */
     VmdSlot *slots, *free_slots;
 
+    int64_t huge_retry_ns; /* no huge page is asked for before */
     int write_error;       /* 0 or -errno of the last failed write */
     int64_t write_retry_ns;
     bool fatal;
@@ -402,6 +409,21 @@ void vmd_ahead_touched(VmdPager *p, ChunkNo c);
 /* Does the chunk's frame hold the page? Only STANDBY and WRITING. */
 bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i);
 
+/* --- huge.c ------------------------------------------------------------- */
+/* Is the map (of chunk c) all of a chunk that can be one huge page? */
+bool vmd_huge_is_whole(const VmdPager *p, ChunkNo c, const unsigned long *map);
+/* Nothing is mapped at addr, where a huge page shall be moved. */
+void vmd_huge_clear_way(VmdPager *p, uint8_t *addr);
+/* A new huge page of zeros at addr, charged by the caller. Returns how many
+ * of its pages are there: all, or none, or some if the kernel had to split. */
+uint32_t vmd_huge_make(VmdPager *p, uint8_t *addr);
+/* May a chunk that was never touched become a huge page? Makes room. */
+bool vmd_huge_may_zero(VmdPager *p, ChunkNo c);
+/* A frame with a huge page to read the pages of map into, which are the ones
+ * of c that the file has; its other slots are zeroed, and added to valid.
+ * VMD_NONE: read it as small pages. */
+FrameNo vmd_huge_frame(VmdPager *p, ChunkNo c, const unsigned long *map);
+
 /* --- frame.c ------------------------------------------------------------ */
 void vmd_frames_init(VmdPager *p);
 void vmd_frames_done(VmdPager *p);
@@ -418,6 +440,9 @@ FrameNo vmd_frame_get_empty(VmdPager *p);
 /* A frame whose slots in need (of the chunk) are charged; VMD_NONE: no
  * memory now. */
 FrameNo vmd_frame_get(VmdPager *p, const unsigned long *need);
+/* A free frame with a huge page, or an empty one with none yet; all of it is
+ * charged. VMD_NONE: no memory now. */
+FrameNo vmd_frame_get_huge(VmdPager *p, bool *ret_empty);
 void vmd_frame_put(VmdPager *p, FrameNo f);
 /* Bookkeeping of slots that gained or lost their memory. */
 void vmd_frame_gained(VmdPager *p, FrameNo f, uint32_t first, uint32_t n);

@@ -8,7 +8,9 @@
  * only one that changes a chunk's state.
  *
  *   FILLING -> STANDBY: the chunk was read ahead (ahead.c), and nobody has
- *   touched it yet; a touch in FILLING makes it as if it had faulted.
+ *   touched it yet; a touch in FILLING makes it as if it had faulted, but
+ *   where it is read into a huge page (huge.c): that comes in as a whole, and
+ *   who touches it waits for that (recalled).
  *
  *          zero fault                     chosen or sampled
  *   ZERO ------------> RESIDENT ------------------------> STANDBY
@@ -47,7 +49,8 @@
  *   (4) present and not stored: the file's copy, if any, is out of date.
  *   (5) A page in a frame is not present, except in WRITING, where a touched
  *       page was copied back; that copy is never stored. While it is read
- *       ahead, what has arrived is in the frame and not present.
+ *       ahead, what has arrived is in the frame and not present; so are the
+ *       zero pages of a huge page.
  *   (6) Nothing is moved out of the guest while pins are held, see below.
  *   (7) No write to the file is in flight but for WRITING chunks, and none
  *       while a hole is punched in the same chunk.
@@ -130,6 +133,7 @@ static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
     if (chunk->state == VMD_RESIDENT) {
         vmd_resident_remove(p, c);
         chunk->behind = false;
+        chunk->huge = false;
     } else if (chunk->state == VMD_STANDBY) {
         vmd_standby_remove(p, c);
         p->standby_pages -= frame_valid_pages(p, c);
@@ -264,6 +268,15 @@ static void move_in_run(VmdPager *p, ChunkNo c, FrameNo f, uint32_t i,
     }
 }
 
+/* The huge page of f becomes the guest's; protected as a whole. */
+static void move_in_huge(VmdPager *p, ChunkNo c, FrameNo f)
+{
+    vmd_huge_clear_way(p, vmd_guest_addr(p, vmd_first_page(p, c)));
+    move_in_run(p, c, f, 0, p->cfg.chunk_pages,
+                p->tracking || any_stored(p, c));
+    p->chunks[c].huge = !p->fatal;
+}
+
 /*
  * Moves the slots of f that are set in map (bit 0 is page 0 of the chunk)
  * into the guest, in runs of equal need for protection.
@@ -275,6 +288,10 @@ static void move_in(VmdPager *p, ChunkNo c, FrameNo f,
     uint32_t len = vmd_chunk_len(p, c);
     uint32_t i = (uint32_t)vm_bitmap_next_set(map, 0, len);
 
+    if (vm_bit_test(p->frames.huge, f) && vmd_huge_is_whole(p, c, map)) {
+        move_in_huge(p, c, f);
+        return;
+    }
     while (i < len && !p->fatal) {
         bool protect = vmd_page_stored(p, base + i) || p->tracking;
         uint32_t n = 1;
@@ -287,12 +304,27 @@ static void move_in(VmdPager *p, ChunkNo c, FrameNo f,
     }
 }
 
+/* FILLING while ahead, into a huge page: nothing of it comes in before all is
+ * read. */
+static bool filling_huge(const VmdPager *p, ChunkNo c)
+{
+    const VmdChunk *chunk = &p->chunks[c];
+
+    return chunk->state == VMD_FILLING && chunk->ahead &&
+           vm_bit_test(p->frames.huge, chunk->frame);
+}
+
 static bool is_zero_page(const VmdPager *p, ChunkNo c, uint32_t i)
 {
     PageNo page = vmd_first_page(p, c) + i;
 
-    return !vmd_page_present(p, page) && !vmd_page_stored(p, page) &&
-           !vmd_page_in_frame(p, c, i);
+    if (vmd_page_present(p, page) || vmd_page_stored(p, page) ||
+        vmd_page_in_frame(p, c, i)) {
+        return false;
+    }
+    return !filling_huge(p, c) ||
+           !vm_bit_test(p->frames.valid,
+                        vmd_frame_first(p, p->chunks[c].frame) + i);
 }
 
 /* Zero pages around i: all of the chunk, or 64 KiB when memory is scarce. */
@@ -315,6 +347,26 @@ static void zero_run(const VmdPager *p, ChunkNo c, uint32_t i,
     *ret_count = end - first;
 }
 
+/* ZERO -> RESIDENT by a huge page. False: page i is still not there. */
+static bool zero_fault_huge(VmdPager *p, ChunkNo c, uint32_t i)
+{
+    PageNo base = vmd_first_page(p, c);
+
+    if (!vmd_huge_may_zero(p, c)) {
+        return false;
+    }
+    uint32_t made = vmd_huge_make(p, vmd_guest_addr(p, base));
+    if (made == 0) {
+        return false;
+    }
+    for (uint32_t k = 0; k < made; k++) {
+        set_present(p, base + k, true);
+    }
+    p->chunks[c].huge = made == p->cfg.chunk_pages;
+    set_state(p, c, VMD_RESIDENT);
+    return i < made;
+}
+
 /*
  * Pages that are only read share the system's zero page. One that is written
  * gets memory of its own at once, with as many neighbours as the window says:
@@ -327,6 +379,11 @@ static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i, bool write)
     uint32_t first, count;
     size_t done;
 
+    if (write && zero_fault_huge(p, c, i)) {
+        p->stats.faults_zero++;
+        vmd_history_accessed(p, base + i);
+        return SERVED;
+    }
     if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
         return DEFERRED;
     }
@@ -366,10 +423,15 @@ static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i, bool write)
 /*
  * How many pages lose their protection at once: a chunk that is written here
  * and there stays mostly clean, one that is written all over costs few
- * faults.
+ * faults. A huge page stays whole, but while a migration watches: then a page
+ * without protection looks written as soon as it is read.
  */
-static uint32_t unprotect_span(const VmdChunk *chunk)
+static uint32_t unprotect_span(VmdPager *p, VmdChunk *chunk)
 {
+    if (chunk->huge && !p->tracking) {
+        return RAM_CHUNK_PAGES_MAX;
+    }
+    chunk->huge = false;
     return 1u << MIN(2u * chunk->wp_faults, 9u);
 }
 
@@ -377,7 +439,7 @@ static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
 {
     VmdChunk *chunk = &p->chunks[c];
     PageNo base = vmd_first_page(p, c);
-    uint32_t span = unprotect_span(chunk);
+    uint32_t span = unprotect_span(p, chunk);
     uint32_t first = i & ~(span - 1);
     uint32_t end = MIN(first + span, vmd_chunk_len(p, c));
 
@@ -497,7 +559,11 @@ static bool start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
             any = true;
         }
     }
-    FrameNo f = any ? vmd_frame_get(p, map) : VMD_NONE;
+    FrameNo f = any && kind == VMD_AHEAD ? vmd_huge_frame(p, c, map)
+                                         : VMD_NONE;
+    if (f == VMD_NONE && any) {
+        f = vmd_frame_get(p, map);
+    }
     if (f == VMD_NONE) {
         return false;
     }
@@ -512,6 +578,7 @@ static bool start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
     p->chunks[c].frame = f;
     p->chunks[c].wp_faults = 0;
     p->chunks[c].ahead = kind == VMD_AHEAD;
+    p->chunks[c].recalled = false;
     set_state(p, c, VMD_FILLING);
     vmd_transfer_start(p, t);
     return true;
@@ -540,11 +607,17 @@ static void move_in_arrived(VmdPager *p, ChunkNo c)
 /* FILLING while ahead -> FILLING: somebody was faster than the device. */
 static void touched_while_ahead(VmdPager *p, ChunkNo c)
 {
-    p->chunks[c].ahead = false;
+    VmdChunk *chunk = &p->chunks[c];
+
     p->fault_number++;
-    p->chunks[c].last_fault = (uint16_t)p->fault_number;
-    p->chunks[c].heat = VMD_HEAT_MAX;
-    move_in_arrived(p, c);
+    chunk->last_fault = (uint16_t)p->fault_number;
+    chunk->heat = VMD_HEAT_MAX;
+    if (filling_huge(p, c)) {
+        chunk->recalled = true;
+    } else {
+        chunk->ahead = false;
+        move_in_arrived(p, c);
+    }
     vmd_ahead_touched(p, c);
 }
 
@@ -566,8 +639,11 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
     }
     if (state == VMD_FILLING) {
         VmdTransfer *t = p->frames.owner[p->chunks[c].frame];
-        if (p->chunks[c].ahead) {
+        if (p->chunks[c].ahead && !p->chunks[c].recalled) {
             touched_while_ahead(p, c);
+        }
+        if (filling_huge(p, c)) {
+            return SERVED; /* fill_finished() wakes */
         }
         if (vm_bit_test(t->flying, i) ||
             vmd_page_present(p, vmd_first_page(p, c) + i)) {
@@ -739,6 +815,13 @@ void vmd_pager_serve_pending(VmdPager *p)
 
 /* --- out of the guest ---------------------------------------------------- */
 
+static bool any_framed(const VmdPager *p, FrameNo f)
+{
+    uint64_t first = vmd_frame_first(p, f), end = first + p->cfg.chunk_pages;
+
+    return vm_bitmap_next_set(p->frames.valid, first, end) < end;
+}
+
 /* Back out of a move-out that met a pinned page. */
 static void undo_move_out(VmdPager *p, ChunkNo c, FrameNo f)
 {
@@ -806,11 +889,19 @@ int vmd_chunk_move_out(VmdPager *p, ChunkNo c)
         atomic_store(&p->leaving[c], 0);
         return -ENOMEM;
     }
+    bool huge = chunk->huge;
+    if (huge) {
+        vmd_huge_clear_way(p, vmd_frame_addr(p, f));
+    }
     int r = move_out_pages(p, c, f);
     if (r == 0) {
+        if (huge) {
+            vm_bit_set(p->frames.huge, f);
+        }
         chunk->frame = f;
         set_state(p, c, VMD_STANDBY);
     } else {
+        chunk->huge = huge && !any_framed(p, f);
         undo_move_out(p, c, f);
     }
     atomic_store(&p->leaving[c], 0);
@@ -1127,8 +1218,11 @@ static void fill_finished(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
 
-    if (chunk->ahead && !chunk->failed && frame_valid_pages(p, c) > 0 &&
-        !any_present(p, c)) {
+    bool touched = chunk->recalled;
+
+    chunk->recalled = false;
+    if (chunk->ahead && !touched && !chunk->failed &&
+        frame_valid_pages(p, c) > 0 && !any_present(p, c)) {
         set_state(p, c, VMD_STANDBY);
         return;
     }
@@ -1137,6 +1231,9 @@ static void fill_finished(VmdPager *p, ChunkNo c)
         move_in_arrived(p, c);
     }
     leave_frame(p, c);
+    if (touched) {
+        wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
+    }
 }
 
 static void write_finished(VmdPager *p, VmdTransfer *t)
@@ -1225,6 +1322,7 @@ static void discard_present(VmdPager *p, ChunkNo c, const unsigned long *map)
     for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
          i = (uint32_t)vm_bitmap_next_set(pages, end, len)) {
         end = (uint32_t)vm_bitmap_next_clear(pages, i, len);
+        p->chunks[c].huge = false;
         for (uint32_t k = i; k < end; k++) {
             set_present(p, base + k, false);
         }

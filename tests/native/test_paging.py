@@ -5,7 +5,8 @@ import random
 import stat
 import time
 
-from vmtest import MIB, PATIENCE, RSS_MARGIN_MIB, QmpError, check, need
+from vmtest import (MIB, PATIENCE, RSS_MARGIN_MIB, QmpError, Skip, check,
+                    need)
 
 MEM = 192          # MiB of RAM
 WORK_MIB = 160     # of which the guest uses
@@ -114,6 +115,73 @@ def chunk_pages_64(t):
 
 def chunk_pages_512(t):
     chunk_pages(t, 512)
+
+
+def huge_bytes(vm):
+    """What of the process is mapped by huge pages."""
+    with open('/proc/%d/smaps' % vm.process.pid) as f:
+        return 1024 * sum(int(line.split()[1]) for line in f
+                          if line.startswith('AnonHugePages:'))
+
+
+def need_huge_pages():
+    """Skips where the kernel has none, or none for those who ask."""
+    try:
+        with open('/sys/kernel/mm/transparent_hugepage/enabled') as f:
+            chosen = f.read()
+    except OSError as e:
+        raise Skip('no transparent huge pages: %s' % e)
+    if '[never]' in chosen:
+        raise Skip('transparent huge pages are off: %s' % chosen.strip())
+
+
+def huge_pages(t):
+    """With room, chunks of 2 MiB are huge pages, through soft faults too."""
+    need()
+    need_huge_pages()
+    guest, vm = start(t, vmemdirect={'memory': 256, 'chunk-pages': 512},
+                      append={'fill': 'random'})
+    guest.wait_verified(1, alive=[vm])
+    used, huge = vm.paging()['resident-bytes'], huge_bytes(vm)
+    t.note('%d of %d MiB huge', huge >> 20, used >> 20)
+    check(huge >= used * 3 // 4, 'only %d of %d MiB are huge', huge >> 20,
+          used >> 20)
+    check_bounds(vm)
+    vm.quit()
+
+
+def huge_pages_circulate(t):
+    """They stay whole on their way to the swap file and back: the guest's
+    first ones are gone after some sweeps, and there are still many."""
+    need()
+    need_huge_pages()
+    guest, vm = start(t, vmemdirect={'chunk-pages': 512},
+                      append={'fill': 'random', 'pattern': 'seq', 'rate': 0})
+    deadline = time.monotonic() + 60
+    while vm.paging()['page-in-bytes'] < 4 * MEM * MIB:
+        check(time.monotonic() < deadline, 'hardly paged: %r', vm.brief())
+        time.sleep(0.1)
+    most = 0
+    for _ in range(10):
+        most = max(most, huge_bytes(vm))
+        time.sleep(0.1)
+    t.note('%d of %d MiB huge', most >> 20, BUDGET)
+    check(most >= BUDGET * MIB // 8, 'only %d MiB are huge', most >> 20)
+    check_bounds(vm)
+    guest.wait_verified(alive=[vm])
+    vm.quit()
+
+
+def plain_is_huge(t):
+    """Without a pager guest RAM asks for huge pages, as QEMU's does."""
+    need(paging=False)
+    need_huge_pages()
+    guest = t.guest()
+    vm = t.vm(guest, 'vm', mem=MEM, append=WORK)
+    guest.wait_filled(alive=[vm], timeout=90)
+    check(huge_bytes(vm) >= WORK_MIB * MIB * 3 // 4, 'only %d MiB are huge',
+          huge_bytes(vm) >> 20)
+    vm.quit()
 
 
 def untouched_stays_zero(t):
@@ -302,6 +370,7 @@ TESTS = [(f.__name__, f) for f in (
     half_budget, half_budget_2_cpus, q35_2_cpus, incompressible, sequential,
     zipf, unlimited_rate, mode_copy, io_libaio, copy_and_libaio,
     tracker_off, chunk_pages_1, chunk_pages_16, chunk_pages_64,
-    chunk_pages_512, untouched_stays_zero, everything_fits, budget_changes,
+    chunk_pages_512, huge_pages, huge_pages_circulate, plain_is_huge,
+    untouched_stays_zero, everything_fits, budget_changes,
     budget_too_small, stop_and_continue, budget_change_while_stopped,
     budget_to_a_tenth, reset_under_load, swap_file_is_anonymous)]

@@ -32,6 +32,89 @@ static size_t frame_slot(Fake *f, const void *addr)
     return slot;
 }
 
+/* --- huge pages ---------------------------------------------------------- */
+
+#define CHUNK_BYTES (FAKE_CHUNK_PAGES * RAM_PAGE_BYTES)
+
+static FakePiece *piece_of(Fake *f, const uint8_t *addr)
+{
+    if (addr >= f->guest && addr < f->guest + FAKE_PAGES * RAM_PAGE_BYTES) {
+        return &f->guest_pieces[guest_page(f, addr) / FAKE_CHUNK_PAGES];
+    }
+    return &f->frame_pieces[frame_slot(f, addr) / FAKE_CHUNK_PAGES];
+}
+
+/* Small pages come to this piece, or a part of it goes. */
+static void split(Fake *f, const uint8_t *addr)
+{
+    *piece_of(f, addr) = (FakePiece){ .huge = false, .table = true };
+}
+
+static void move_piece(Fake *f, const uint8_t *to, const uint8_t *from,
+                       size_t len)
+{
+    FakePiece *source = piece_of(f, from), *target = piece_of(f, to);
+
+    if (source->huge && len == CHUNK_BYTES && !target->table) {
+        *target = (FakePiece){ .huge = true, .table = false };
+        source->huge = false;
+    } else {
+        split(f, to);
+        split(f, from);
+    }
+}
+
+static void mem_clear_way(void *opaque, void *addr, size_t len)
+{
+    Fake *f = opaque;
+    uint8_t *at = addr;
+    bool guest = at >= f->guest &&
+                 at < f->guest + FAKE_PAGES * RAM_PAGE_BYTES;
+
+    g_assert_cmpuint(len, ==, CHUNK_BYTES);
+    for (size_t i = 0; i < FAKE_CHUNK_PAGES; i++) {
+        g_assert_false(guest ? f->guest_present[guest_page(f, at) + i]
+                             : f->frame_present[frame_slot(f, at) + i]);
+    }
+    piece_of(f, at)->table = false;
+}
+
+static int mem_huge(void *opaque, void *to, void *stage, size_t len,
+                    size_t *ret_done)
+{
+    Fake *f = opaque;
+    uint8_t *at = to;
+    bool guest = at >= f->guest &&
+                 at < f->guest + FAKE_PAGES * RAM_PAGE_BYTES;
+
+    g_assert_true(stage == f->stage);
+    f->huge_made++;
+    *ret_done = 0;
+    if (f->no_huge) {
+        return -ENOMEM;
+    }
+    mem_clear_way(opaque, to, len);
+    for (size_t i = 0; i < f->huge_pages; i++) {
+        if (guest) {
+            f->guest_present[guest_page(f, at) + i] = true;
+            f->guest_protected[guest_page(f, at) + i] = false;
+        } else {
+            f->frame_present[frame_slot(f, at) + i] = true;
+        }
+    }
+    *ret_done = f->huge_pages * RAM_PAGE_BYTES;
+    memset(to, 0, *ret_done);
+    f->wakes++;
+    if (*ret_done < len) {
+        split(f, to);
+        return -EBUSY;
+    }
+    piece_of(f, to)->huge = true;
+    return 0;
+}
+
+/* --- moves --------------------------------------------------------------- */
+
 static int mem_out(void *opaque, void *guest, void *frame, size_t len,
                    size_t *ret_done)
 {
@@ -47,6 +130,10 @@ static int mem_out(void *opaque, void *guest, void *frame, size_t len,
             continue;
         }
         if (page == f->busy_page) {
+            if (done > 0) {
+                split(f, guest);
+                split(f, frame);
+            }
             return -EBUSY;
         }
         memcpy((uint8_t *)frame + done, (uint8_t *)guest + done,
@@ -56,6 +143,7 @@ static int mem_out(void *opaque, void *guest, void *frame, size_t len,
         f->guest_protected[page] = false;
         f->frame_present[slot] = true;
     }
+    move_piece(f, frame, guest, len);
     *ret_done = len;
     return 0;
 }
@@ -77,6 +165,7 @@ static int mem_in(void *opaque, void *guest, void *frame, size_t len,
         f->guest_protected[page] = protect;
         f->frame_present[slot] = false;
     }
+    move_piece(f, guest, frame, len);
     *ret_done = len;
     *ret_changed = protect && f->change_on_in;
     f->change_on_in = false;
@@ -95,6 +184,7 @@ static int mem_copy_in(void *opaque, void *guest, const void *from,
         f->guest_protected[page] = protect;
     }
     memcpy(guest, from, len);
+    split(f, guest);
     f->wakes++;
     *ret_done = len;
     return 0;
@@ -112,6 +202,7 @@ static int mem_zero(void *opaque, void *guest, size_t len, bool own,
         f->guest_protected[page] = false;
     }
     memset(guest, 0, len);
+    split(f, guest);
     f->wakes++;
     *ret_done = len;
     return 0;
@@ -143,6 +234,8 @@ static int mem_discard(void *opaque, void *addr, size_t len)
     if (f->discard_error < 0) {
         return f->discard_error;
     }
+    split(f, at);
+    piece_of(f, at)->table = len < CHUNK_BYTES;
     for (size_t done = 0; done < len; done += RAM_PAGE_BYTES) {
         if (at >= f->guest && at < f->guest + FAKE_PAGES * RAM_PAGE_BYTES) {
             f->guest_present[guest_page(f, at + done)] = false;
@@ -164,6 +257,8 @@ static const VmdMemOps fake_mem = {
     .unprotect = mem_unprotect,
     .wake = mem_wake,
     .discard = mem_discard,
+    .clear_way = mem_clear_way,
+    .huge = mem_huge,
 };
 
 /* --- I/O ----------------------------------------------------------------- */
@@ -223,6 +318,9 @@ static void perform(Fake *f, VmdIoRequest *req)
         case VMD_IO_READ:
             g_assert_true(f->file_written[page]);
             memcpy(in_memory, in_file, RAM_PAGE_BYTES);
+            if (framed && !piece_of(f, in_memory)->huge) {
+                split(f, in_memory);
+            }
             if (framed) {
                 f->frame_present[frame_slot(f, in_memory)] = true;
             }
@@ -350,6 +448,9 @@ Fake *fake_new(uint64_t budget_pages, bool soft_tracker)
     f->guest_protected = g_new0(bool, FAKE_PAGES);
     f->file_written = g_new0(bool, FAKE_PAGES);
     f->frame_present = g_new0(bool, slots);
+    f->guest_pieces = g_new0(FakePiece, FAKE_CHUNKS);
+    f->frame_pieces = g_new0(FakePiece, slots / FAKE_CHUNK_PAGES);
+    f->huge_pages = FAKE_CHUNK_PAGES;
     f->busy_page = UINT64_MAX;
     f->io.io.ops = &fake_io_ops;
     f->io.waiting = g_ptr_array_new();
@@ -379,6 +480,14 @@ Fake *fake_new(uint64_t budget_pages, bool soft_tracker)
     return f;
 }
 
+Fake *fake_new_huge(uint64_t budget_pages, bool soft_tracker)
+{
+    Fake *f = fake_new(budget_pages, soft_tracker);
+
+    f->pager.cfg.huge_stage = f->stage;
+    return f;
+}
+
 void fake_free(Fake *f)
 {
     g_assert_cmpuint(f->pager.in_flight, ==, 0);
@@ -396,6 +505,8 @@ void fake_free(Fake *f)
     g_free(f->guest_protected);
     g_free(f->file_written);
     g_free(f->frame_present);
+    g_free(f->guest_pieces);
+    g_free(f->frame_pieces);
     g_free(f);
 }
 

@@ -25,13 +25,24 @@ typedef struct FakeIo {
     GArray *results;
 } FakeIo;
 
+/* A chunk-sized piece of guest or frames, as the kernel sees it. table: of
+ * small pages, which a huge page cannot take the place of. */
+typedef struct FakePiece {
+    bool huge, table;
+} FakePiece;
+
 typedef struct Fake {
     VmdPager pager;
     FakeIo io;
     uint8_t *guest, *frames, *file;
+    uint8_t stage[1];
     bool *guest_present, *guest_protected; /* by page */
     bool *frame_present;                   /* by slot */
     bool *file_written;                    /* by page */
+    FakePiece *guest_pieces, *frame_pieces;
+    unsigned huge_made;  /* huge pages asked for, with or without success */
+    bool no_huge;        /* the system has none */
+    unsigned huge_pages; /* of a huge page, as many get to their place */
     unsigned wakes;
     int events[4]; /* by VmdEventKind */
     PageNo busy_page; /* moving it out gives -EBUSY; UINT64_MAX: none */
@@ -43,6 +54,8 @@ typedef struct Fake {
 extern int64_t fake_now;
 
 Fake *fake_new(uint64_t budget_pages, bool soft_tracker);
+/* As fake_new(), with chunks that can be huge pages. */
+Fake *fake_new_huge(uint64_t budget_pages, bool soft_tracker);
 void fake_free(Fake *f);
 
 /* The guest: faults until the access goes through or needs I/O. Returns the

@@ -36,6 +36,7 @@
 
 #define WORDS (RAM_PAGE_BYTES / sizeof(uint64_t))
 #define ZERO_VERSION 16u
+#define HUGE_BYTES ((size_t)2 << 20)
 #define DISCARD_RANGES 8u
 
 typedef struct Options {
@@ -372,9 +373,11 @@ int main(int argc, char **argv)
     pages = (opt.mib << 20) / RAM_PAGE_BYTES;
     versions = g_new0(uint32_t, pages);
     memset(versions, 0, pages * sizeof(versions[0]));
-    ram = mmap(NULL, opt.mib << 20, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    g_assert(ram != MAP_FAILED);
+    uint8_t *mapped = mmap(NULL, (opt.mib << 20) + HUGE_BYTES,
+                           PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    g_assert(mapped != MAP_FAILED);
+    ram = mapped + (-(uintptr_t)mapped & (HUGE_BYTES - 1));
     vmd = vmd_engine_new(cfg, ram, opt.mib << 20, &events, NULL, &err);
     if (!vmd) {
         printf("1..0 # SKIP %s\n", err->message);
@@ -383,7 +386,7 @@ int main(int argc, char **argv)
     run();
     print_summary();
     vmd_engine_free(vmd);
-    (void)munmap(ram, opt.mib << 20);
+    (void)munmap(mapped, (opt.mib << 20) + HUGE_BYTES);
     g_free(versions);
     printf("%s 1 - seed %" PRIu64 ", %" PRIu64 " operations, %" PRIu64
            " bad\n1..1\n", bad ? "not ok" : "ok", opt.seed,

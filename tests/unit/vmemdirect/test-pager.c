@@ -567,15 +567,15 @@ static void test_import_history(void)
 
 /* --- random -------------------------------------------------------------- */
 
-static void random_run(GRand *rng, unsigned steps)
+static void random_run(GRand *rng, unsigned steps, bool huge)
 {
-    Fake *f = fake_new(ROOMY, true);
+    Fake *f = huge ? fake_new_huge(ROOMY, true) : fake_new(ROOMY, true);
     uint8_t shadow[FAKE_PAGES] = { 0 };
 
     for (unsigned k = 0; k < steps; k++) {
         PageNo page = (PageNo)g_rand_int_range(rng, 0, FAKE_PAGES);
         ChunkNo c = (ChunkNo)(page / FAKE_CHUNK_PAGES);
-        switch (g_rand_int_range(rng, 0, 13)) {
+        switch (g_rand_int_range(rng, 0, 16)) {
         case 0: {
             uint8_t *at = fake_touch(f, page, true);
             if (at) {
@@ -618,6 +618,17 @@ static void random_run(GRand *rng, unsigned steps)
             memset(shadow + page, 0, n);
             break;
         }
+        case 13:
+        case 14:
+            if (fake_state(f, c) == VMD_SWAPPED) {
+                (void)vmd_chunk_read_ahead(&f->pager, c);
+            }
+            break;
+        case 15:
+            f->no_huge = g_rand_boolean(rng);
+            f->huge_pages = (unsigned)g_rand_int_range(
+                rng, FAKE_CHUNK_PAGES / 2, FAKE_CHUNK_PAGES + 1);
+            break;
         case 8:
             if (fake_requests(f) > 0) {
                 /* Reads fail seldom: three in a row stop the VM. */
@@ -656,7 +667,7 @@ static void test_random(void)
     for (guint32 k = 0; k < 20; k++) {
         GRand *rng = g_rand_new_with_seed(seed + k);
         g_test_message("seed %u", seed + k);
-        random_run(rng, 600);
+        random_run(rng, 600, /* huge= */ k % 2);
         g_rand_free(rng);
     }
 }
