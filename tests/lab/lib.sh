@@ -13,9 +13,7 @@
 L2=/lab/l2
 DATA=/lab/data
 SKIP_STATUS=77
-# A known fault of the emulator outside, not of what is tested: see docs/lab.md.
-LAB_FAULT_STATUS=98
-declare -A l2_pids=()
+declare -A l2_pids=() l2_status=()
 
 say() {
     echo "# $*"
@@ -73,64 +71,83 @@ vmm_start() {
     l2_pids[$name]=$!
 }
 
-# l2_wait NAME SECONDS: waits for the VMM to end; its exit status. A guest that
-# does not end is killed, and fails the case.
+# l2_ended NAME: whether the VMM has ended; if so, ${l2_status[NAME]} is its
+# exit status. In the case's own shell only: no other can wait for it.
+l2_ended() {
+    local status=0
+    [ -z "${l2_status[$1]:-}" ] || return 0
+    ! kill -0 "${l2_pids[$1]}" 2>/dev/null || return 1
+    wait "${l2_pids[$1]}" || status=$?
+    l2_status[$1]=$status
+}
+
+# l2_how NAME: how it ended, in words; as of the last l2_ended.
+l2_how() {
+    local status=${l2_status[$1]:-}
+    if [ -z "$status" ]; then
+        echo "runs"
+    elif [ "$status" -gt 128 ] && kill -l $((status - 128)) >/dev/null 2>&1; then
+        echo "ended by SIG$(kill -l $((status - 128)))"
+    else
+        echo "ended with status $status"
+    fi
+}
+
+# l2_spoke NAME: whether its console may have grown since this was last asked.
+# Times of files, since processes are slow here.
+l2_spoke() {
+    local console=$RESULTS/$1.serial seen=/tmp/$1.seen
+    [ -e "$console" ] || return 1
+    [ ! "$seen" -nt "$console" ] || return 1
+    : >"$seen"
+}
+
+# The time limits of the two below are for a guest that is silent. One that goes
+# on writing is slow, like the machine around the lab: the case's own limit is
+# for that.
+
+# l2_wait NAME SECONDS: waits for the VMM to end; its exit status. One that does
+# not end fails the case.
 l2_wait() {
-    local name=$1 pid=${l2_pids[$1]} end=$((SECONDS + $2 * PATIENCE))
-    while kill -0 "$pid" 2>/dev/null; do
-        if [ $SECONDS -ge $end ]; then
+    local name=$1 limit=$(($2 * PATIENCE)) since=$SECONDS
+    until l2_ended "$name"; do
+        ! l2_spoke "$name" || since=$SECONDS
+        if [ $((SECONDS - since)) -ge $limit ]; then
             vmm_threads "$name"
-            kill -9 "$pid"
-            fail "$name: did not end in $(($2 * PATIENCE)) s"
+            fail "$name: did not end, and was silent for $limit s"
         fi
         sleep 0.2
     done
-    wait "$pid"
+    return "${l2_status[$name]}"
 }
 
 # l2_line NAME PATTERN SECONDS: waits for a line on the guest's console.
 l2_line() {
-    local name=$1 end=$((SECONDS + $3 * PATIENCE)) status=0
+    local name=$1 limit=$(($3 * PATIENCE)) since ended=no
     until grep -aqE -- "$2" "$RESULTS/$name.serial" 2>/dev/null; do
-        if ! kill -0 "${l2_pids[$name]}" 2>/dev/null; then
-            wait "${l2_pids[$name]}" || status=$?
-            fail "$name: ended with status $status before '$2'"
-        elif [ $SECONDS -ge $end ]; then
-            vmm_threads "$name"
-            fail "$name: no '$2' in $(($3 * PATIENCE)) s"
-        fi
+        [ $ended = no ] || fail "$name: $(l2_how "$name") before '$2'"
+        since=$SECONDS
         sleep 0.2
+        until l2_spoke "$name" || l2_ended "$name"; do
+            if [ $((SECONDS - since)) -ge $limit ]; then
+                vmm_threads "$name"
+                fail "$name: no '$2', and silent for $limit s"
+            fi
+            sleep 0.2
+        done
+        ! l2_ended "$name" || ended=yes
     done
 }
 
-# l2_show NAME: the end of the guest's console and of the VMM's output.
+# l2_show NAME: the end of the VMM's output and of the guest's console.
 l2_show() {
-    sed 's/^/# vmm: /' "$RESULTS/$1.out" | tail -n 10
+    tail -n 10 "$RESULTS/$1.out" | sed "s/^/# $1: stderr: /"
     tail -n 25 "$RESULTS/$1.serial" 2>/dev/null | tr -d '\r' |
         sed "s/^/# $1: /"
 }
 
-# lab_fault NAME: the guest's kernel died of something that no CPU does, so
-# that neither the guest nor the VMM can be the cause (docs/lab.md says more):
-# a breakpoint that is gone, or reserved bits of EFLAGS set.
-EFLAGS_RESERVED=0xffc08028
-lab_fault() {
-    local flags
-    if grep -aq 'int3: 0000' "$RESULTS/$1.serial" 2>/dev/null; then
-        say "LAB FAULT: $1: a stale breakpoint"
-        return 0
-    fi
-    for flags in $(grep -aoE 'EFLAGS: [0-9a-f]{8}' "$RESULTS/$1.serial" \
-        2>/dev/null | cut -d' ' -f2); do
-        if [ $((16#$flags & EFLAGS_RESERVED)) != 0 ]; then
-            say "LAB FAULT: $1: EFLAGS $flags"
-            return 0
-        fi
-    done
-    return 1
-}
-
-# However a case fails: what its guests said last, and whether it was the lab.
+# However a case fails: how its VMMs fared, and what they and their guests said
+# last.
 at_exit() {
     local status=$? name
     trap - EXIT
@@ -138,10 +155,11 @@ at_exit() {
         exit $status
     fi
     for name in "${!l2_pids[@]}"; do
-        l2_show "$name"
-        if lab_fault "$name"; then
-            status=$LAB_FAULT_STATUS
+        if ! l2_ended "$name" && [ $status = 124 ]; then
+            vmm_threads "$name"
         fi
+        say "$name: the VMM $(l2_how "$name")"
+        l2_show "$name"
     done
     exit $status
 }
@@ -155,7 +173,7 @@ vmm_threads() {
         echo "$(cat "$task/comm") $(cat "$task/wchan")" \
             "$(cut -d' ' -f3,14,15 "$task/stat")"
     done >"$RESULTS/$1.threads" 2>/dev/null || true
-    timeout 60 gdb -batch -p "$pid" -ex 'thread apply all bt 16' \
+    timeout 30 gdb -batch -p "$pid" -ex 'thread apply all bt 16' \
         >>"$RESULTS/$1.threads" 2>&1 || true
     say "threads: see $1.threads"
 }
@@ -175,7 +193,7 @@ l2_finish() {
 qmp() {
     local name=$1
     shift
-    python3 /lab/payload/qmp.py "/tmp/$name.qmp" "$@"
+    python3 /lab/payload/qmp.py "/tmp/$name.qmp" "${l2_pids[$name]}" "$@"
 }
 
 # json MEMBER[.MEMBER...] <JSON: that member.

@@ -53,3 +53,31 @@ memory_rss() {
     [ "$VMM_KIND" = stock ] || [ "$rss" -le $limit ] ||
         fail "$1: $rss KiB resident"
 }
+
+# memory_move FROM TO URI: migrates the guest of one VMM to another, which
+# listens there already and pages nothing meanwhile. The first one is then gone.
+memory_move() {
+    local info
+    qmp "$2" query-status >/dev/null
+    qmp "$1" migrate-set-parameters \
+        '{"max-bandwidth": 1073741824, "downtime-limit": 1000}' >/dev/null
+    qmp "$1" migrate "{\"uri\": \"$3\"}" >/dev/null
+    info=$(qmp "$1" --wait query-migrate \
+        'status=completed|failed|cancelled' 90)
+    echo "$info" >"$RESULTS/$1-to-$2.json"
+    [ "$(json status <<<"$info")" = completed ] ||
+        fail "$1 to $2: $info"
+    say "$1 to $2 ($3): total $(json total-time <<<"$info") ms," \
+        "downtime $(json downtime <<<"$info") ms," \
+        "$(($(json ram.transferred <<<"$info") >> 20)) MiB"
+    info=$(qmp "$2" --wait query-migrate status=completed 30)
+    echo "$info" >"$RESULTS/$2-from-$1.json"
+    if [ "$VMM_KIND" = ours ]; then
+        [ "$(json vmemdirect.pages-in <<<"$info")" = 0 ] &&
+            [ "$(json vmemdirect.pages-out <<<"$info")" = 0 ] ||
+            fail "$2: arriving paged: $info"
+    fi
+    qmp "$2" --wait query-status status=running 30 >/dev/null
+    qmp "$1" quit >/dev/null
+    l2_wait "$1" 20 || fail "$1: status $? at quit"
+}

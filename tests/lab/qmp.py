@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Talks QMP for the lab's cases.
 
-    qmp.py SOCKET COMMAND [ARGUMENTS-JSON]
-    qmp.py SOCKET --wait COMMAND KEY=VALUE[|VALUE...] SECONDS
+    qmp.py SOCKET PID COMMAND [ARGUMENTS-JSON]
+    qmp.py SOCKET PID --wait COMMAND KEY=VALUE[|VALUE...] SECONDS
 
 The first form runs one command and prints what it returns, as JSON; an error
 is printed and gives status 1. The second repeats a command until a member of
 its return has one of the values, prints the last return, and fails when the
-time is over. A socket that is not there yet is waited for.
+time is over. A socket that is not there yet is waited for, as long as process
+PID lives.
 """
 import json
 import os
@@ -21,7 +22,15 @@ CONNECT_SECONDS = 30 * PATIENCE
 POLL_SECONDS = 0.2
 
 
-def connect(path):
+def lives(pid):
+    try:
+        with open("/proc/%s/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def connect(path, pid):
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         try:
@@ -30,14 +39,16 @@ def connect(path):
             sock.connect(path)
             return sock.makefile("rw")
         except (FileNotFoundError, ConnectionRefusedError):
+            if not lives(pid):
+                sys.exit("qmp.py: %s: process %s has ended" % (path, pid))
             if time.monotonic() > deadline:
                 sys.exit("qmp.py: nobody listens on %s" % path)
             time.sleep(POLL_SECONDS)
 
 
 class Qmp:
-    def __init__(self, path):
-        self.file = connect(path)
+    def __init__(self, path, pid):
+        self.file = connect(path, pid)
         if "QMP" not in json.loads(self.file.readline()):
             sys.exit("qmp.py: no QMP greeting")
         self.run("qmp_capabilities")
@@ -77,11 +88,11 @@ def wait(qmp, command, condition, seconds):
 
 
 def main(args):
-    if len(args) == 5 and args[1] == "--wait":
-        wait(Qmp(args[0]), *args[2:])
-    elif len(args) in (2, 3):
-        arguments = json.loads(args[2]) if len(args) == 3 else None
-        print(json.dumps(Qmp(args[0]).run(args[1], arguments)))
+    if len(args) == 6 and args[2] == "--wait":
+        wait(Qmp(args[0], args[1]), *args[3:])
+    elif len(args) in (3, 4):
+        arguments = json.loads(args[3]) if len(args) == 4 else None
+        print(json.dumps(Qmp(args[0], args[1]).run(args[2], arguments)))
     else:
         sys.exit(__doc__)
 

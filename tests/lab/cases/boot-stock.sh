@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=90 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=300 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The lab itself: stock QEMU boots a Linux guest with the host's KVM.

@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=240 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=600 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The demonstration (scripts/demo), in the lab: what it falls back to where

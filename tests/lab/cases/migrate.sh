@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=360 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=900 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A paged Linux guest moves twice while its memory test runs: to a second VMM
@@ -56,41 +56,14 @@ start() {
     rss_watch "$name"
 }
 
-# move FROM TO URI
-move() {
-    local info
-    qmp "$2" query-status >/dev/null
-    qmp "$1" migrate-set-parameters \
-        '{"max-bandwidth": 1073741824, "downtime-limit": 1000}' >/dev/null
-    qmp "$1" migrate "{\"uri\": \"$3\"}" >/dev/null
-    info=$(qmp "$1" --wait query-migrate \
-        'status=completed|failed|cancelled' 90)
-    echo "$info" >"$RESULTS/$1-to-$2.json"
-    [ "$(json status <<<"$info")" = completed ] ||
-        fail "$1 to $2: $info"
-    say "$1 to $2 ($3): total $(json total-time <<<"$info") ms," \
-        "downtime $(json downtime <<<"$info") ms," \
-        "$(($(json ram.transferred <<<"$info") >> 20)) MiB"
-    info=$(qmp "$2" --wait query-migrate status=completed 30)
-    echo "$info" >"$RESULTS/$2-from-$1.json"
-    if [ "$VMM_KIND" = ours ]; then
-        [ "$(json vmemdirect.pages-in <<<"$info")" = 0 ] &&
-            [ "$(json vmemdirect.pages-out <<<"$info")" = 0 ] ||
-            fail "$2: arriving paged: $info"
-    fi
-    qmp "$2" --wait query-status status=running 30 >/dev/null
-    qmp "$1" quit >/dev/null
-    l2_wait "$1" 20 || fail "$1: status $? at quit"
-}
-
 start first
 l2_line first '^MEMCHECK filled' 180
 sleep 3
 start second -incoming unix:/tmp/second.sock
-move first second unix:/tmp/second.sock
+memory_move first second unix:/tmp/second.sock
 l2_line second '^MEMCHECK beat' 20
 start third -incoming tcp:127.0.0.1:4444
-move second third tcp:127.0.0.1:4444
+memory_move second third tcp:127.0.0.1:4444
 l2_line third '^MEMCHECK beat' 20
 sleep 5
 printf stop | dd of="$DATA/disk.raw" bs=$BLOCK seek=$((BLOCKS - 1)) \

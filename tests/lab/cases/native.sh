@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=420 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1536 timeout=900 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The native tests that matter most (tests/native), on a host with nested

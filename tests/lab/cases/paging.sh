@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=300 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=900 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Linux with two CPUs and half of its RAM as its budget, swap on NVMe: a memory

@@ -1,4 +1,4 @@
-# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=120 tags=ci
+# lab: hosts=1 mem=1536 cpus=2 data=1024 timeout=400 tags=ci
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A guest that resets comes up again in the same VMM, with its disk as it left

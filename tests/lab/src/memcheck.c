@@ -14,6 +14,7 @@
  * brings cold pages back in. A last sweep verifies everything.
  *
  * Prints, for the harness:
+ *   MEMCHECK fill t=S pages=N         once a second, by job 0, until then
  *   MEMCHECK filled mib=N secs=S      all jobs have written all of their memory
  *   MEMCHECK beat t=S pages=N         once a second, by job 0
  *   MEMCHECK gap ms=N t=S             job 0 stood still for over GAP_NS
@@ -127,6 +128,22 @@ static void verify_page(Job *job, uint64_t page)
     }
 }
 
+/* The first write of every page. Slow ones are no gaps: all of it is slow. */
+static void fill(Job *job)
+{
+    for (uint64_t page = 0; page < job->count; page++) {
+        uint64_t now = now_ns();
+
+        write_page(job, page);
+        if (job->index == 0 && now / NS_PER_S != job->last_ns / NS_PER_S) {
+            printf("MEMCHECK fill t=%.2f pages=%llu\n",
+                   (double)(now - job->start_ns) / NS_PER_S,
+                   (unsigned long long)page);
+            job->last_ns = now;
+        }
+    }
+}
+
 /* Job 0 is the one whose clock is watched. */
 static void watch_clock(Job *job)
 {
@@ -213,9 +230,7 @@ static int run_job(const Options *o, unsigned index)
     job.pages = map(job.count * PAGE_BYTES);
     job.generation = map(job.count * sizeof(*job.generation));
     job.start_ns = job.last_ns = now_ns();
-    for (uint64_t page = 0; page < job.count; page++) {
-        write_page(&job, page);
-    }
+    fill(&job);
     if (__atomic_add_fetch(&counters->filled, 1, __ATOMIC_SEQ_CST) ==
         o->jobs) {
         printf("MEMCHECK filled mib=%llu secs=%.2f\n",
