@@ -83,11 +83,12 @@ l2_ended() {
 
 # l2_how NAME: how it ended, in words; as of the last l2_ended.
 l2_how() {
-    local status=${l2_status[$1]:-}
+    local status=${l2_status[$1]:-} signal
     if [ -z "$status" ]; then
         echo "runs"
-    elif [ "$status" -gt 128 ] && kill -l $((status - 128)) >/dev/null 2>&1; then
-        echo "ended by SIG$(kill -l $((status - 128)))"
+    elif [ "$status" -gt 128 ] &&
+        signal=$(kill -l $((status - 128)) 2>/dev/null); then
+        echo "ended by SIG$signal"
     else
         echo "ended with status $status"
     fi
