@@ -28,8 +28,8 @@ def of(workload, args):
         out.append(systems.Stock())
     elif workload.systems == 'room':
         out = [systems.Plain(), systems.Ours('ours', options),
-               systems.Ours('ours tracker=none',
-                            {**options, 'tracker': 'none'}),
+               systems.Ours('ours tracker=off',
+                            {**options, 'tracker': 'off'}),
                systems.Ours('ours chunk-pages=512',
                             {**options, 'chunk-pages': 512}),
                systems.RoomyStock()]

@@ -173,8 +173,8 @@ def room(r):
                        r.figures('memory', budget, 'plain', 'ops-per-s')),
                 0.99)
         yield at_least(
-            'tracking / tracker=none',
-            ratios(ours, r.figures('memory', budget, 'ours tracker=none',
+            'tracking / tracker=off',
+            ratios(ours, r.figures('memory', budget, 'ours tracker=off',
                                    'ops-per-s')), 0.99)
 
 
