@@ -223,6 +223,7 @@ static int mem_unprotect(void *opaque, void *guest, size_t len)
 static int mem_wake(void *opaque, void *guest, size_t len)
 {
     ((Fake *)opaque)->wakes++;
+    ((Fake *)opaque)->woken_bytes = len;
     return 0;
 }
 

@@ -44,6 +44,7 @@ typedef struct Fake {
     bool no_huge;        /* the system has none */
     unsigned huge_pages; /* of a huge page, as many get to their place */
     unsigned wakes;
+    size_t woken_bytes; /* by a wake alone, the last time */
     int events[4]; /* by VmdEventKind */
     PageNo busy_page; /* moving it out gives -EBUSY; UINT64_MAX: none */
     bool change_on_in; /* the next protected move-in reports a change */
