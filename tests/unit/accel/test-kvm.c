@@ -41,7 +41,7 @@
 #define SEQUENCE_PORT 0x510u
 #define DONE_PORT 0x518u
 #define ERROR_PORT 0x51cu
-#define TIMEOUT_NS (20 * VM_NS_PER_SEC)
+#define TIMEOUT_NS (60 * VM_NS_PER_SEC)
 
 /* clang-format off */
 __asm__(
