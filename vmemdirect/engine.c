@@ -647,6 +647,7 @@ static void engine_unpin(void *opaque, RamOffset offset, size_t len)
     }
 }
 
+/* T22 */
 static int engine_pin(void *opaque, RamOffset offset, size_t len)
 {
     VmdEngine *vmd = opaque;

@@ -85,6 +85,9 @@
  * a read of the page; any other fault on it is still in pending[] or in the
  * kernel's queue.
  *
+ * T1 to T22 are the transitions of tests/model/chunk.pml, which has them all
+ * checked, in every order.
+ *
  * Threads: the pager thread; pins, leaving and present are also read and
  * pins written by pinning threads.
  */
@@ -370,7 +373,7 @@ static bool zero_fault_huge(VmdPager *p, ChunkNo c, uint32_t i)
 /*
  * Pages that are only read share the system's zero page. One that is written
  * gets memory of its own at once, with as many neighbours as the window says:
- * otherwise each costs a second fault, in the kernel.
+ * otherwise each costs a second fault, in the kernel. T1.
  */
 static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i, bool write)
 {
@@ -435,6 +438,7 @@ static uint32_t unprotect_span(VmdPager *p, VmdChunk *chunk)
     return 1u << MIN(2u * chunk->wp_faults, 9u);
 }
 
+/* T18 */
 static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -494,7 +498,7 @@ static bool wants_read(VmdPager *p, ChunkNo c, uint32_t i)
     return true;
 }
 
-/* Reads page i, and of its window (a power of two) what is beside it. */
+/* T4: reads page i, and of its window (a power of two) what is beside it. */
 static Served read_few(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
                        const VmdPendingFault *fault)
 {
@@ -543,8 +547,9 @@ static void read_strided(VmdPager *p, PageNo page, int64_t delta, uint32_t n)
     }
 }
 
-/* SWAPPED or RESIDENT -> FILLING: the window around page i, but for what is
- * being read already. False: nothing to read, or no room; the pages fault. */
+/* T5, T6: SWAPPED or RESIDENT -> FILLING: the window around page i, but for
+ * what is being read already. False: nothing to read, or no room; the pages
+ * fault. */
 static bool start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
                        VmdTransferKind kind)
 {
@@ -604,7 +609,7 @@ static void move_in_arrived(VmdPager *p, ChunkNo c)
     move_in(p, c, f, map);
 }
 
-/* FILLING while ahead -> FILLING: somebody was faster than the device. */
+/* T7: FILLING while ahead -> FILLING: somebody was faster than the device. */
 static void touched_while_ahead(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -676,7 +681,8 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
     return SERVED;
 }
 
-/* The page is in a frame that is being written to the file: copy it back. */
+/* T3: the page is in a frame that is being written to the file: copy it back.
+ */
 static Served fault_while_writing(VmdPager *p, ChunkNo c, uint32_t i)
 {
     PageNo page = vmd_first_page(p, c) + i;
@@ -822,7 +828,7 @@ static bool any_framed(const VmdPager *p, FrameNo f)
     return vm_bitmap_next_set(p->frames.valid, first, end) < end;
 }
 
-/* Back out of a move-out that met a pinned page. */
+/* T13: back out of a move-out that met a pinned page. */
 static void undo_move_out(VmdPager *p, ChunkNo c, FrameNo f)
 {
     unsigned long map[RAM_CHUNK_LONGS];
@@ -871,6 +877,7 @@ static int move_out_pages(VmdPager *p, ChunkNo c, FrameNo f)
     return r;
 }
 
+/* T12 */
 int vmd_chunk_move_out(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -908,6 +915,7 @@ int vmd_chunk_move_out(VmdPager *p, ChunkNo c)
     return r;
 }
 
+/* T2 */
 void vmd_chunk_recall(VmdPager *p, ChunkNo c)
 {
     unsigned long map[RAM_CHUNK_LONGS];
@@ -994,6 +1002,7 @@ static void leave_frame(VmdPager *p, ChunkNo c)
     drop_frame(p, c);
 }
 
+/* T14 if there is nothing to write, else T15. */
 bool vmd_chunk_write_back(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -1049,6 +1058,7 @@ static void note_write_success(VmdPager *p)
     }
 }
 
+/* T16 */
 void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                           uint32_t count, int result)
 {
@@ -1085,7 +1095,7 @@ static void latency(VmdPager *p, int64_t since_ns)
     p->stats.fault_latency[MIN(bucket, VMD_LATENCY_BUCKETS - 1u)]++;
 }
 
-/* A page that somebody waits for cannot be read. */
+/* T9: a page that somebody waits for cannot be read. */
 static void fail_chunk(VmdPager *p, ChunkNo c, int error)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -1124,7 +1134,7 @@ static void land_run(VmdPager *p, const VmdLanding *l, uint32_t k, uint32_t n,
 }
 
 /*
- * The pages of a landing have arrived. Its chunk may have changed its state
+ * T8: the pages of a landing have arrived. Its chunk may have changed its state
  * meanwhile, but each page is still in the file only, or discarded (10).
  */
 static void land(VmdPager *p, VmdLanding *l)
@@ -1183,6 +1193,7 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
     vmd_landing_free(p, l);
 }
 
+/* T10; landings: T8, T9 */
 void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                          uint32_t count, int result)
 {
@@ -1214,6 +1225,7 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     wake(p, vmd_first_page(p, t->chunk) + first, count);
 }
 
+/* T11 */
 static void fill_finished(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -1236,6 +1248,7 @@ static void fill_finished(VmdPager *p, ChunkNo c)
     }
 }
 
+/* T17 */
 static void write_finished(VmdPager *p, VmdTransfer *t)
 {
     ChunkNo c = t->chunk;
@@ -1370,6 +1383,7 @@ static void settle(VmdPager *p, ChunkNo c)
     }
 }
 
+/* T19 */
 void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
 {
     VmdChunk *chunk = &p->chunks[c];
@@ -1461,7 +1475,7 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
 
 /* --- pins ---------------------------------------------------------------- */
 
-/* 0: all there; 1: not yet; -EIO: never. Starts what is missing. */
+/* T22. 0: all there; 1: not yet; -EIO: never. Starts what is missing. */
 static int pin_progress(VmdPager *p, const VmdPinWaiter *w)
 {
     int result = 0;
@@ -1507,6 +1521,7 @@ void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w)
 
 /* --- repair --------------------------------------------------------------- */
 
+/* T20 */
 void vmd_pager_retry(VmdPager *p)
 {
     p->write_retry_ns = 0;

@@ -322,6 +322,7 @@ static void punch_done(VmdIoRequest *request, int result)
     p->free_slots = slot;
 }
 
+/* T21; it ends in punch_done(). */
 bool vmd_punch(VmdPager *p, ChunkNo c, uint32_t first, uint32_t count)
 {
     VmdSlot *slot = p->free_slots;
