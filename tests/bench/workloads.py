@@ -45,7 +45,7 @@ class Workload:
         out = {'bench': self.bench, 'mib': self.mem_mib(args) - SLACK_MIB,
                'warm': self.warm, 'rounds': self.rounds,
                'round': self.round_ms,
-               'settle': 500, 'read': 90, 'cpus': args.smp}
+               'settle': 500, 'read': 90, 'record': 8, 'cpus': args.smp}
         if args.quick:
             out['round'], out['settle'] = min(self.round_ms, 200), 100
             out['warm'], out['rounds'] = min(self.warm, 1), 1
@@ -70,7 +70,8 @@ ALL = [
     Workload('page-out', 'new memory written, faster than the device',
              'page-out', 'pages', page_op=True, warm=0, rounds=1, round_ms=0,
              hot=0.8, memory=2.0, budgets=(50,)),
-    Workload('sort', 'quicksort of 64-bit keys in place', 'sort', 'keys',
+    Workload('sort', 'quicksort of 64-byte records in place', 'sort',
+             'records',
              warm=0, rounds=1, round_ms=0, memory=1 / 3, systems='chunks'),
     Workload('memory', 'random increments, all in RAM', 'increments',
              'accesses', warm=2, rounds=4, budgets=(110,), systems='room'),

@@ -19,6 +19,7 @@
 #define PAGE_BYTES 4096u
 #define PAGE_WORDS (PAGE_BYTES / 8)
 #define MIB_PAGES 256u
+#define RECORD_WORDS_MAX 64u
 
 /* lib.c: ports, console, time. */
 uint8_t port_in8(uint16_t port);
@@ -76,6 +77,7 @@ struct Params {
     struct Word bench; /* a benchmark in place of the pattern; see bench.c */
     uint64_t round;    /* milliseconds of a benchmark's round, at least */
     uint64_t warm, rounds; /* that do not count, and that count */
+    uint64_t record;   /* words of what is sorted, a power of two */
     uint64_t settle;   /* milliseconds after the fill */
     uint64_t spread;   /* 1: groups of 16 pages are spread over all RAM */
     uint64_t check;    /* 1: everything is verified at the end */
@@ -171,8 +173,8 @@ void workload_run(struct Cpu *cpu) __attribute__((noreturn));
  * loop calls it at least once a page. */
 void workload_tick(struct Cpu *cpu);
 
-/* sort.c: keys of a round into the processor's pages; into order; whether they
- * are in order and those that were put. */
+/* sort.c: records of a round into the processor's pages; into order; whether
+ * they are in order and those that were put. */
 void sort_put_keys(struct Cpu *cpu, uint64_t round);
 void sort_keys(struct Cpu *cpu);
 bool sort_is_right(struct Cpu *cpu);

@@ -8,6 +8,7 @@ struct Params params = {
     .cpus = 1,
     .rounds = 1,
     .round = 1000,
+    .record = 1,
 };
 
 static const struct {
@@ -22,6 +23,7 @@ static const struct {
     { "round", &params.round },   { "rounds", &params.rounds },
     { "warm", &params.warm },     { "settle", &params.settle },
     { "check", &params.check },   { "spread", &params.spread },
+    { "record", &params.record },
 };
 
 static const char *const patterns[] = {
@@ -123,6 +125,10 @@ static void check(void)
     }
     if (params.read > 100 || params.stride == 0) {
         fatal("read or stride out of range");
+    }
+    if (params.record == 0 || params.record > RECORD_WORDS_MAX ||
+        (params.record & (params.record - 1)) != 0) {
+        fatal("record out of range");
     }
 }
 

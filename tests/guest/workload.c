@@ -278,7 +278,8 @@ static void sort_step(struct Cpu *cpu)
 {
     uint64_t tsc, round = cpu->phase++;
     bool ok = sort_round(cpu, round, &tsc);
-    uint64_t n[] = { round, own_pages * PAGE_WORDS, tsc_to_us(tsc) };
+    uint64_t n[] = { round, own_pages * PAGE_WORDS / params.record,
+                     tsc_to_us(tsc) };
 
     cpu->writes += own_pages;
     if (!ok && cpu->bad < BAD_PAGES_KEPT) {
