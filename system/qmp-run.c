@@ -92,6 +92,10 @@ static const QmpArgument status_members[] = {
     { "status", "str" },
     { NULL },
 };
+static const QmpArgument balloon_members[] = {
+    { "actual", "size" },
+    { NULL },
+};
 static const QmpArgument error_members[] = {
     { "operation", "read|write|engine" },
     { "error", "str" },
@@ -108,6 +112,8 @@ const QmpEventInfo vm_qmp_events[] = {
     { "POWERDOWN", NULL, "The power button was pressed." },
     { "MIGRATION", status_members,
       "The migration's status changed; with the capability 'events'." },
+    { "BALLOON_CHANGE", balloon_members,
+      "The guest has changed how much memory it keeps." },
     { "VMEMDIRECT_ERROR", error_members, "Paging met an I/O error." },
     { "VMEMDIRECT_RECOVERED", NULL, "Page-outs succeed again." },
     { NULL },

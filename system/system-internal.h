@@ -38,6 +38,7 @@ enum {
     VM_REQUEST_QUIT = 1u << 5,
     VM_REQUEST_HOST_RESET = 1u << 6,
     VM_REQUEST_POWERDOWN = 1u << 7,
+    VM_REQUEST_BALLOON = 1u << 8, /* the guest has changed its balloon */
 };
 
 typedef struct VmEngineEvent {
@@ -80,6 +81,8 @@ struct Vm {
     bool loaded;        /* RAM has a kernel or an incoming VM */
     bool images_active; /* block backends hold their locks */
     bool events_capability;
+    guint balloon_timer;      /* a BALLOON_CHANGE is due; or 0 */
+    int64_t balloon_event_us; /* when the last one was sent */
     int exit_status;
     int signal_fd;
     guint signal_source;
@@ -172,11 +175,17 @@ void vm_pidfile_remove(const char *path);
 /* fdset.c: /dev/fdset/N in option texts */
 char *vm_fdset_replace(const VmOptions *o, const char *text, GError **errp);
 
+/* qmp-balloon.c */
+void vm_balloon_changed(Vm *vm); /* tells the monitors */
+void vm_balloon_stop(Vm *vm);
+
 /* qmp-*.c: the tables; opaque is the Vm */
 extern const QmpCommand vm_qmp_run_commands[];
 extern const QmpCommand vm_qmp_query_commands[];
 extern const QmpCommand vm_qmp_migration_commands[];
 extern const QmpCommand vm_qmp_vmemdirect_commands[];
+extern const QmpCommand vm_qmp_balloon_commands[];
+extern const QmpCommand vm_qmp_qom_commands[];
 extern const QmpEventInfo vm_qmp_events[];
 
 #endif

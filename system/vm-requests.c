@@ -63,10 +63,16 @@ static void machine_debug_exit(void *opaque, int status)
     vm_request(vm, VM_REQUEST_DEBUG_EXIT);
 }
 
+static void machine_balloon_changed(void *opaque)
+{
+    vm_request(opaque, VM_REQUEST_BALLOON);
+}
+
 const MachineRequests vm_machine_requests = {
     .shutdown = machine_shutdown,
     .reset = machine_reset_request,
     .debug_exit = machine_debug_exit,
+    .balloon_changed = machine_balloon_changed,
 };
 
 static void vcpu_internal_error(void *opaque, unsigned cpu, const char *text)
@@ -310,6 +316,9 @@ static gboolean requests_dispatch(GSource *source, GSourceFunc fn,
         vm_shutdown(vm, VM_CAUSE_GUEST_SHUTDOWN);
     } else if (bits & VM_REQUEST_RESET) {
         serve_reset(vm, VM_CAUSE_GUEST_RESET);
+    }
+    if (bits & VM_REQUEST_BALLOON) {
+        vm_balloon_changed(vm);
     }
     serve_monitor(vm, bits);
     serve_calls(vm);

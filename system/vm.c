@@ -287,6 +287,8 @@ static void add_tables(Vm *vm)
     monitor_server_add_commands(vm->monitor, vm_qmp_query_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_migration_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_vmemdirect_commands, vm);
+    monitor_server_add_commands(vm->monitor, vm_qmp_balloon_commands, vm);
+    monitor_server_add_commands(vm->monitor, vm_qmp_qom_commands, vm);
     monitor_server_add_events(vm->monitor, vm_qmp_events);
 }
 
@@ -316,6 +318,7 @@ void vm_free(Vm *vm)
     if (!vm) {
         return;
     }
+    vm_balloon_stop(vm);
     undo_steps(vm);
     monitor_server_free(vm->monitor);
     vm_requests_done(vm);

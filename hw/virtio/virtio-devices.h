@@ -9,6 +9,10 @@
 
 #include "hw/virtio/virtio-types.h"
 
+bool virtio_balloon_create(Machine *machine, const char *id, VmKeyval *props,
+                           GError **errp);
+bool virtio_balloon_create_nt(Machine *machine, const char *id,
+                              VmKeyval *props, GError **errp);
 bool virtio_blk_create(Machine *machine, const char *id, VmKeyval *props,
                        GError **errp);
 bool virtio_blk_create_nt(Machine *machine, const char *id, VmKeyval *props,

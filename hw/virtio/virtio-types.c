@@ -10,6 +10,9 @@
 #include "virtio-devices.h"
 
 const DeviceType virtio_device_types[] = {
+    { "virtio-balloon-pci", "Virtio memory balloon", virtio_balloon_create },
+    { "virtio-balloon-pci-non-transitional", "Virtio memory balloon",
+      virtio_balloon_create_nt },
     { "virtio-blk-pci", "Virtio block device", virtio_blk_create },
     { "virtio-blk-pci-non-transitional", "Virtio block device",
       virtio_blk_create_nt },

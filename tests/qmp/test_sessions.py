@@ -212,6 +212,22 @@ def hmp():
         assert vm.wait() == 0
 
 
+def no_balloon():
+    with Vm() as vm:
+        qmp = vm.client()
+        for ask in (("query-balloon",), ("balloon", {"value": 1 << 30})):
+            assert error_class(qmp.ask(*ask)) == "DeviceNotActive"
+        for value in ("1G", -1, 1.5, None):
+            reply = qmp.ask("balloon", {"value": value})
+            assert error_class(reply) == "GenericError", value
+        for path in ("/machine/peripheral", "/machine/peripheral/b", "/", ""):
+            for ask in (("qom-list", {"path": path}),
+                        ("qom-get", {"path": path, "property": "type"}),
+                        ("qom-set", {"path": path, "property": "type",
+                                     "value": 1})):
+                assert error_class(qmp.ask(*ask)) == "DeviceNotFound", ask
+
+
 def hmp_on_stdio():
     run = subprocess.run([binary(), "-M", "none", "-monitor", "stdio"],
                          input="info status\nquit\n", text=True, timeout=20,
@@ -283,5 +299,5 @@ def garbage():
 
 main([greeting_and_negotiation, two_clients, reconnect, stop_and_cont, reset,
       no_reboot, no_shutdown, quit_replies_first, signals, powerdown, names,
-      chardevs, migration_without_a_machine, capabilities, hmp, hmp_on_stdio,
-      pretty, daemonize, large_message, garbage])
+      chardevs, migration_without_a_machine, capabilities, hmp, no_balloon,
+      hmp_on_stdio, pretty, daemonize, large_message, garbage])

@@ -39,6 +39,8 @@ typedef struct MachineRequests {
     void (*shutdown)(void *opaque);         /* guest powered off */
     void (*reset)(void *opaque);            /* guest asked for a reset */
     void (*debug_exit)(void *opaque, int status); /* isa-debug-exit */
+    /* The guest has changed the size of its balloon. Optional. */
+    void (*balloon_changed)(void *opaque);
 } MachineRequests;
 
 /* Back ends that -device properties name (drive=, netdev=, chardev=). Main

@@ -26,6 +26,7 @@ enum {
     VIRTIO_ID_NET = 1,
     VIRTIO_ID_BLOCK = 2,
     VIRTIO_ID_RNG = 4,
+    VIRTIO_ID_BALLOON = 5,
 };
 
 /* Section 2.1. */

@@ -71,10 +71,17 @@ static void request_reset(void *opaque)
     ((Lab *)opaque)->resets++;
 }
 
+static void balloon_changed(void *opaque)
+{
+    ((Lab *)opaque)->balloon_changes++;
+}
+
 static const InterruptOps interrupts = {
     set_line, send_msi, ioeventfd_add, ioeventfd_del,
 };
-static const MachineRequests requests = { .reset = request_reset };
+static const MachineRequests requests = {
+    .reset = request_reset, .balloon_changed = balloon_changed,
+};
 
 static struct BlockBackend *find_block(void *opaque, const char *id)
 {

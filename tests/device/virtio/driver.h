@@ -35,7 +35,7 @@ typedef struct Lab {
     unsigned msi_count[32]; /* by data */
     unsigned msi_total;
     bool line[24];
-    unsigned line_changes, resets;
+    unsigned line_changes, resets, balloon_changes;
     bool ioeventfds; /* offer them */
     int kick_fd[8];  /* by queue; -1 */
     uint64_t kick_at[8];
@@ -69,7 +69,7 @@ typedef struct Driver {
     uint64_t bar;
     bool msix;
     uint64_t features;
-    Ring ring[4];
+    Ring ring[5];
 } Driver;
 
 typedef struct Buf {
