@@ -28,6 +28,7 @@ void vmd_config_free(VmdConfig *cfg)
 {
     if (cfg) {
         g_free(cfg->swap);
+        g_free(cfg->tracker_root);
         g_free(cfg);
     }
 }

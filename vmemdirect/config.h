@@ -26,6 +26,7 @@ struct VmdConfig {
     VmdMode mode;
     VmdIoKind io;
     VmdTrackerKind tracker;
+    char *tracker_root; /* of tests: VmdTrackerEnv.root; NULL: the kernel's */
     uint64_t aging_interval_ms;
     uint64_t poll_us;
     bool keep_swap;

@@ -73,6 +73,7 @@ struct VmdEngine {
     int event_fd;
     VmdIo *io;
     const char *mode_name;
+    char *tracker_root;
     VmdTrackerEnv tracker_env;
     VmdTracker *tracker;   /* as chosen; NULL: off */
     VmdObserver *observer; /* its thread, if it has one */
@@ -216,13 +217,14 @@ static void deliver(void *opaque, VmdObserver *observer,
 
 static bool start_tracker(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
 {
+    vmd->tracker_root = g_strdup(cfg->tracker_root ? cfg->tracker_root : "");
     vmd->tracker_env = (VmdTrackerEnv){
         .guest = vmd->base,
         .pages = vmd->bytes >> RAM_PAGE_BITS,
         .chunk_pages = cfg->chunk_pages,
         .interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
         .now_ns = vm_clock_ns,
-        .root = "",
+        .root = vmd->tracker_root,
     };
     return vmd_tracker_choose(cfg->tracker, &vmd->tracker_env, &vmd->tracker,
                               &vmd->tracker_report, errp);
@@ -239,6 +241,7 @@ static void stop_trackers(VmdEngine *vmd)
         vmd->spare_tracker->ops->stop(vmd->spare_tracker);
     }
     vmd_tracker_report_clear(&vmd->tracker_report);
+    g_free(vmd->tracker_root);
 }
 
 /* --- the pager thread ---------------------------------------------------- */

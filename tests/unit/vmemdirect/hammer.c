@@ -355,6 +355,8 @@ int main(int argc, char **argv)
     static const VmdEvents events = { on_event };
 
     setlinebuf(stdout);
+    /* auto might take this machine's DAMON, of which there is one. */
+    g_assert(vmd_config_set(cfg, "tracker", "soft", NULL));
     g_autofree char *name = g_strdup_printf("/hammer-%d.swap", getpid());
     parse(argc, argv, cfg);
     g_autofree char *path = g_strconcat(opt.dir, name, NULL);

@@ -16,6 +16,7 @@
 
 #include "../../../vmemdirect/observer.h"
 #include "../../../vmemdirect/tracker-idle.h"
+#include "fake-damon.h"
 #include "util/bits.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -234,37 +235,17 @@ static void test_idle_error(void)
 
 /* --- files in place of the kernel's -------------------------------------- */
 
-#define KDAMONDS "sys/kernel/mm/damon/admin/kdamonds"
-#define CONTEXT KDAMONDS "/0/contexts/0"
+#define KDAMONDS FAKE_KDAMONDS
+#define CONTEXT FAKE_CONTEXT
 #define GUEST_PAGES 4096u
 
-typedef struct Tree {
-    char *root;
-    uint8_t guest[1]; /* an address; nobody touches what is behind it */
-} Tree;
-
-static char *path_of(const Tree *tree, const char *name)
+static char *path_of(const FakeDamon *tree, const char *name)
 {
     return g_build_filename(tree->root, name, NULL);
 }
 
-static void put(const Tree *tree, const char *name, const char *text)
-{
-    g_autofree char *path = path_of(tree, name);
-    g_autofree char *dir = g_path_get_dirname(path);
-
-    g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
-    g_assert_true(g_file_set_contents(path, text, -1, NULL));
-}
-
-static void put_number(const Tree *tree, const char *name, uint64_t n)
-{
-    g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT "\n", n);
-
-    put(tree, name, text);
-}
-
-static void check_file(const Tree *tree, const char *name, const char *want)
+static void check_file(const FakeDamon *tree, const char *name,
+                       const char *want)
 {
     g_autofree char *path = path_of(tree, name);
     g_autofree char *text = NULL;
@@ -274,71 +255,15 @@ static void check_file(const Tree *tree, const char *name, const char *want)
     g_assert_cmpstr(text, ==, want);
 }
 
-static void check_number(const Tree *tree, const char *name, uint64_t want)
+static void check_number(const FakeDamon *tree, const char *name,
+                         uint64_t want)
 {
     g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, want);
 
     check_file(tree, name, text);
 }
 
-static const char *const damon_files[] = {
-    KDAMONDS "/nr_kdamonds",
-    KDAMONDS "/0/state",
-    KDAMONDS "/0/pid",
-    KDAMONDS "/0/contexts/nr_contexts",
-    CONTEXT "/operations",
-    CONTEXT "/monitoring_attrs/intervals/sample_us",
-    CONTEXT "/monitoring_attrs/intervals/aggr_us",
-    CONTEXT "/monitoring_attrs/intervals/update_us",
-    CONTEXT "/monitoring_attrs/nr_regions/min",
-    CONTEXT "/monitoring_attrs/nr_regions/max",
-    CONTEXT "/targets/nr_targets",
-    CONTEXT "/targets/0/pid_target",
-    CONTEXT "/targets/0/regions/nr_regions",
-    CONTEXT "/targets/0/regions/0/start",
-    CONTEXT "/targets/0/regions/0/end",
-    CONTEXT "/schemes/nr_schemes",
-    CONTEXT "/schemes/0/action",
-    CONTEXT "/schemes/0/access_pattern/sz/max",
-    CONTEXT "/schemes/0/access_pattern/nr_accesses/min",
-    CONTEXT "/schemes/0/access_pattern/nr_accesses/max",
-    CONTEXT "/schemes/0/access_pattern/age/max",
-    CONTEXT "/schemes/0/tried_regions/total_bytes",
-};
-
-static Tree *new_tree(void)
-{
-    Tree *tree = g_new0(Tree, 1);
-
-    tree->root = g_dir_make_tmp("vmd-test-XXXXXX", NULL);
-    g_assert_nonnull(tree->root);
-    for (size_t i = 0; i < G_N_ELEMENTS(damon_files); i++) {
-        put(tree, damon_files[i], "0\n");
-    }
-    put(tree, KDAMONDS "/0/pid", "77\n");
-    return tree;
-}
-
-static void remove_all(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *child = g_build_filename(path, name, NULL);
-        remove_all(child);
-    }
-    g_assert_cmpint(g_remove(path), ==, 0);
-}
-
-static void free_tree(Tree *tree)
-{
-    remove_all(tree->root);
-    g_free(tree->root);
-    g_free(tree);
-}
-
-static VmdTrackerEnv env_of(const Tree *tree)
+static VmdTrackerEnv env_of(const FakeDamon *tree)
 {
     return (VmdTrackerEnv){
         .guest = (const uint8_t *)(uintptr_t)0x7f0000000000,
@@ -348,18 +273,6 @@ static VmdTrackerEnv env_of(const Tree *tree)
         .now_ns = vm_clock_ns,
         .root = tree->root,
     };
-}
-
-static void put_region(const Tree *tree, unsigned number, uint64_t start,
-                       uint64_t end)
-{
-    g_autofree char *dir = g_strdup_printf(
-        CONTEXT "/schemes/0/tried_regions/%u", number);
-    g_autofree char *from = g_build_filename(dir, "start", NULL);
-    g_autofree char *to = g_build_filename(dir, "end", NULL);
-
-    put_number(tree, from, start);
-    put_number(tree, to, end);
 }
 
 static int64_t fake_clock;
@@ -383,7 +296,7 @@ static void refused(const VmdTrackerOps *ops, const VmdTrackerEnv *env,
 
 static void test_damon_sets_up_and_cleans_up(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
     uint64_t start = (uintptr_t)env.guest;
     g_autoptr(GError) err = NULL;
@@ -402,13 +315,13 @@ static void test_damon_sets_up_and_cleans_up(void)
     t->ops->stop(t);
     check_file(tree, KDAMONDS "/0/state", "off");
     check_number(tree, KDAMONDS "/nr_kdamonds", 0);
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 /* The checks in a second, and so the cost, do not grow with the VM. */
 static void test_damon_cost_is_bounded(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
 
     env.pages = UINT64_C(1) << 28; /* 1 TiB */
@@ -422,12 +335,12 @@ static void test_damon_cost_is_bounded(void)
     check_number(tree, CONTEXT "/monitoring_attrs/intervals/aggr_us",
                  3200000);
     t->ops->stop(t);
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 static void test_damon_tells_regions(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
     uint64_t start = (uintptr_t)env.guest;
     unsigned long got[VM_BITMAP_LONGS(GUEST_PAGES)] = { 0 };
@@ -436,11 +349,12 @@ static void test_damon_tells_regions(void)
     VmdTracker *t = vmd_tracker_damon.start(&env, NULL);
     g_assert_nonnull(t);
     fake_clock += 43 * VM_NS_PER_SEC; /* its cost, below, is 1 % of it */
-    put_region(tree, 3, start + 100 * 4096, start + 200 * 4096);
-    put_region(tree, 11, start - 4096, start + 2 * 4096); /* over the edge */
-    put_region(tree, 12, start + 4090 * 4096, start + 5000 * 4096);
-    put(tree, "proc/77/stat", "77 (kdamond.0) S 2 0 0 0 -1 2129984 0 0 0 0 "
-        "3 40 0 0 20 0\n");
+    fake_damon_put_region(tree, 3, start + 100 * 4096, start + 200 * 4096);
+    /* Over both edges. */
+    fake_damon_put_region(tree, 11, start - 4096, start + 2 * 4096);
+    fake_damon_put_region(tree, 12, start + 4090 * 4096, start + 5000 * 4096);
+    fake_damon_put(tree, "proc/77/stat", "77 (kdamond.0) S 2 0 0 0 -1 2129984 "
+                   "0 0 0 0 3 40 0 0 20 0\n");
     g_assert_cmpint(t->ops->collect(t, 0, 2048, got), ==, 1);
     check_file(tree, KDAMONDS "/0/state", "update_schemes_tried_regions");
     for (PageNo p = 0; p < 2048; p++) {
@@ -449,21 +363,21 @@ static void test_damon_tells_regions(void)
     }
     g_assert_cmpint(atomic_load(&t->spent_ns), ==, 430 * VM_NS_PER_MS);
     /* The second half is of the same snapshot, whatever happened since. */
-    put_region(tree, 4, start + 3000 * 4096, start + 3100 * 4096);
+    fake_damon_put_region(tree, 4, start + 3000 * 4096, start + 3100 * 4096);
     memset(got, 0, sizeof(got));
     g_assert_cmpint(t->ops->collect(t, 2048, 2048, got), ==, 1);
     for (PageNo p = 0; p < 2048; p++) {
         g_assert_cmpint(vm_bit_test(got, p), ==, p >= 4090 - 2048);
     }
     t->ops->stop(t);
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 /* A kdamond that takes more than 1 % of a CPU samples less often, one that
  * takes much less as often as at first. */
 static void test_damon_cost_adapts(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
     uint64_t ticks = 0;
     unsigned long got[VM_BITMAP_LONGS(GUEST_PAGES)] = { 0 };
@@ -486,8 +400,8 @@ static void test_damon_cost_adapts(void)
         g_autofree char *stat = g_strdup_printf(
             "77 (kdamond.0) S 2 0 0 0 -1 2129984 0 0 0 0 0 %d 0 0 20 0\n",
             (int)ticks);
-        put(tree, "proc/77/stat", stat);
-        put(tree, KDAMONDS "/0/state", "-");
+        fake_damon_put(tree, "proc/77/stat", stat);
+        fake_damon_put(tree, KDAMONDS "/0/state", "-");
         g_assert_cmpint(t->ops->collect(t, 0, 64, got), ==, 1);
         check_number(tree, sample, rounds[i].sample_us);
         check_number(tree, CONTEXT "/monitoring_attrs/intervals/aggr_us",
@@ -498,21 +412,21 @@ static void test_damon_cost_adapts(void)
                    changed ? "commit" : "update_schemes_tried_regions");
     }
     t->ops->stop(t);
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 static void test_damon_in_use(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
     g_autofree char *path = path_of(tree, KDAMONDS "/nr_kdamonds");
 
-    put(tree, KDAMONDS "/nr_kdamonds", "1\n");
-    put(tree, KDAMONDS "/0/state", "on\n");
+    fake_damon_put(tree, KDAMONDS "/nr_kdamonds", "1\n");
+    fake_damon_put(tree, KDAMONDS "/0/state", "on\n");
     refused(&vmd_tracker_damon, &env, "in use");
     check_number(tree, KDAMONDS "/nr_kdamonds", 1); /* hands off */
     check_file(tree, KDAMONDS "/0/state", "on");
-    put(tree, KDAMONDS "/nr_kdamonds", "0\n");
+    fake_damon_put(tree, KDAMONDS "/nr_kdamonds", "0\n");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     g_assert_cmpint(flock(fd, LOCK_EX), ==, 0);
     refused(&vmd_tracker_damon, &env, "another VM");
@@ -521,12 +435,12 @@ static void test_damon_in_use(void)
     g_assert_nonnull(t);
     refused(&vmd_tracker_damon, &env, "another VM");
     t->ops->stop(t);
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 static void test_damon_missing(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
     g_autofree char *operations = path_of(tree, CONTEXT "/operations");
     g_autofree char *kdamonds = path_of(tree, KDAMONDS "/nr_kdamonds");
@@ -537,14 +451,14 @@ static void test_damon_missing(void)
     check_number(tree, KDAMONDS "/nr_kdamonds", 0);
     g_assert_cmpint(g_remove(kdamonds), ==, 0);
     refused(&vmd_tracker_damon, &env, "CONFIG_DAMON_SYSFS");
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 /* --- the choice ---------------------------------------------------------- */
 
 static void test_choice(void)
 {
-    Tree *tree = new_tree();
+    FakeDamon *tree = fake_damon_new();
     VmdTrackerEnv env = env_of(tree);
     VmdTrackerReport report;
     VmdTracker *t = NULL;
@@ -561,7 +475,7 @@ static void test_choice(void)
     vmd_tracker_report_clear(&report);
     t->ops->stop(t);
 
-    put(tree, KDAMONDS "/nr_kdamonds", "1\n");
+    fake_damon_put(tree, KDAMONDS "/nr_kdamonds", "1\n");
     g_assert_true(vmd_tracker_choose(VMD_TRACKER_AUTO, &env, &t, &report,
                                      NULL));
     g_assert_cmpstr(t->ops->name, ==, "soft");
@@ -586,7 +500,7 @@ static void test_choice(void)
     g_assert_true(vmd_tracker_choose(VMD_TRACKER_OFF, &env, &t, &report,
                                      NULL));
     g_assert_null(t);
-    free_tree(tree);
+    fake_damon_free(tree);
 }
 
 /* --- the observer -------------------------------------------------------- */
