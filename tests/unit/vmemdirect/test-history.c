@@ -270,6 +270,60 @@ static void test_model(void)
     g_rand_free(rng);
 }
 
+static int64_t still(void)
+{
+    return fake_now;
+}
+
+/* Chunks of more pages than are shifted at once, and a short last one. */
+static void test_wide_chunks(void)
+{
+    enum { CHUNK_PAGES = 64, COUNT = 4 * CHUNK_PAGES + 39 };
+    VmdPager *p = g_new0(VmdPager, 1);
+    GRand *rng = g_rand_new_with_seed(11);
+    uint8_t model[COUNT];
+
+    p->cfg = (VmdPagerConfig){ .pages = COUNT, .chunk_pages = CHUNK_PAGES,
+                               .aging_interval_ns = INTERVAL,
+                               .now_ns = still };
+    p->chunk_count = 5;
+    p->chunks = g_new0(VmdChunk, p->chunk_count); /* ZERO: known */
+    vmd_history_init(p);
+    for (unsigned round = 0; round < 200; round++) {
+        int missed = g_rand_int_range(rng, 0, 11);
+        bool accessed[COUNT] = { false };
+        for (unsigned i = 0; i < COUNT; i++) {
+            model[i] = (uint8_t)g_rand_int_range(rng, 0, 256);
+        }
+        for (ChunkNo c = 0; c < p->chunk_count; c++) {
+            vmd_history_set(p, c, model + c * CHUNK_PAGES);
+        }
+        for (unsigned k = 0; k < 80; k++) {
+            PageNo page = (PageNo)g_rand_int_range(rng, 0, COUNT);
+            vmd_history_accessed(p, page);
+            accessed[page] = true;
+        }
+        fake_now += (missed + 1) * (int64_t)INTERVAL;
+        vmd_history_advance(p, fake_now);
+        for (ChunkNo c = 0; c < p->chunk_count; c++) {
+            uint8_t key = 0;
+            vmd_history_catch_up(p, c);
+            for (unsigned i = c * CHUNK_PAGES;
+                 i < MIN((c + 1) * CHUNK_PAGES, COUNT); i++) {
+                unsigned value = (unsigned)model[i] >> 1 |
+                                 (accessed[i] ? 0x80u : 0);
+                g_assert_cmphex(p->history[i], ==, value >> missed);
+                key = MAX(key, p->history[i]);
+            }
+            g_assert_cmphex(p->chunks[c].key, ==, key);
+        }
+    }
+    vmd_history_done(p);
+    g_free(p->chunks);
+    g_free(p);
+    g_rand_free(rng);
+}
+
 /* The walk passes every chunk once an interval, whatever else happens. */
 static void test_walk(void)
 {
@@ -453,6 +507,7 @@ int main(int argc, char **argv)
     g_test_add_func("/history/unknown-keeps", test_unknown_keeps);
     g_test_add_func("/history/key", test_key);
     g_test_add_func("/history/model", test_model);
+    g_test_add_func("/history/wide-chunks", test_wide_chunks);
     g_test_add_func("/history/walk", test_walk);
     g_test_add_func("/history/observed", test_observed);
     g_test_add_func("/history/observed-fault-is-not-all",
