@@ -212,6 +212,22 @@ static void commit_to_ram(VmdPager *p, RamImport *im)
     im->done(im);
 }
 
+/* Pages of the chunk are lost, and not all of them are replaced by these. */
+static bool stays_failed(VmdPager *p, const RamImport *im)
+{
+    if (p->chunks[im->chunk].state == VMD_FAILED) {
+        vmd_chunk_discard(p, im->chunk, im->pages);
+    }
+    return p->chunks[im->chunk].state == VMD_FAILED;
+}
+
+static void reject(VmdPager *p, RamImport *im, int error)
+{
+    vmd_frame_put(p, take_frame(im));
+    im->result = error;
+    im->done(im);
+}
+
 /* False: hold it and try again. */
 static bool commit(VmdPager *p, RamImport *im)
 {
@@ -222,6 +238,10 @@ static bool commit(VmdPager *p, RamImport *im)
     if (count_pages(im->zero) > 0) {
         vmd_chunk_discard(p, im->chunk, im->zero);
         memset(im->zero, 0, sizeof(im->zero));
+    }
+    if (stays_failed(p, im)) {
+        reject(p, im, -EIO);
+        return true;
     }
     if (count_pages(im->pages) > 0 && !goes_to_ram(p, im)) {
         return commit_to_swap(p, im);

@@ -308,8 +308,9 @@ static void perform(Fake *f, VmdIoRequest *req)
     for (uint32_t done = 0; done < req->len; done += RAM_PAGE_BYTES) {
         size_t page = (req->offset + done) / RAM_PAGE_BYTES;
         uint8_t *in_file = f->file + page * RAM_PAGE_BYTES;
-        uint8_t *in_memory = req->buf + done;
-        bool framed = is_framed(f, in_memory);
+        bool hole = req->op == VMD_IO_PUNCH; /* has no buffer */
+        uint8_t *in_memory = hole ? NULL : req->buf + done;
+        bool framed = !hole && is_framed(f, in_memory);
         switch (req->op) {
         case VMD_IO_WRITE:
             g_assert_true(f->frame_present[frame_slot(f, in_memory)]);

@@ -490,8 +490,8 @@ static void test_export_moves_nothing(void)
     fake_free(f);
 }
 
-static void import(Fake *f, ChunkNo c, RamPlace place, uint8_t base,
-                   unsigned long pages, unsigned long zero)
+static int try_import(Fake *f, ChunkNo c, RamPlace place, uint8_t base,
+                      unsigned long pages, unsigned long zero)
 {
     RamImport im = { .chunk = c, .place = place, .pages = { pages },
                      .zero = { zero }, .done = import_done };
@@ -513,7 +513,35 @@ static void import(Fake *f, ChunkNo c, RamPlace place, uint8_t base,
     while (imports_done == 0) {
         fake_complete(f, 0, 0);
     }
-    g_assert_cmpint(im.result, ==, 0);
+    return im.result;
+}
+
+static void import(Fake *f, ChunkNo c, RamPlace place, uint8_t base,
+                   unsigned long pages, unsigned long zero)
+{
+    g_assert_cmpint(try_import(f, c, place, base, pages, zero), ==, 0);
+}
+
+/* A part of a chunk that cannot be read does not join it; all of it does. */
+static void test_import_into_failed(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    fill_chunk(f, 2, 30);
+    fake_swap_out(f, 2);
+    f->pager.fault_number += 100;
+    g_assert_null(fake_touch(f, 2 * 8 + 1, false));
+    for (unsigned k = 0; k < VMD_READ_TRIES; k++) {
+        fake_complete(f, 0, -EIO);
+    }
+    assert_state(f, 2, VMD_FAILED);
+    g_assert_cmpint(try_import(f, 2, RAM_PLACE_SWAP, 40, 0x0c, 0), ==, -EIO);
+    assert_state(f, 2, VMD_FAILED);
+    import(f, 2, RAM_PLACE_SWAP, 40, 0xff, 0);
+    assert_state(f, 2, VMD_SWAPPED);
+    g_assert_cmpuint(fake_read(f, 2 * 8 + 1), ==, 41);
+    fake_complete_all(f);
+    fake_free(f);
 }
 
 static void test_import_goes_to_its_place(void)
@@ -708,6 +736,7 @@ int main(int argc, char **argv)
     g_test_add_func("/carry/export-moves-nothing", test_export_moves_nothing);
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
+    g_test_add_func("/carry/import-into-failed", test_import_into_failed);
     g_test_add_func("/carry/import-history", test_import_history);
     g_test_add_func("/pager/random", test_random);
     return g_test_run();
