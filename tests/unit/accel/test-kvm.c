@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "accel/vcpu.h"
 #include "kvm-internal.h"
@@ -817,6 +818,9 @@ static void pause_in_fault(bool ring_3)
         LOAD(vm, CODE_GPA, guest_dirty);
         vm_boot(vm);
     }
+    /* Loading the code may have brought a huge page, and with it these. */
+    g_assert_cmpint(madvise(ram_block_hva(vm->ram) + DIRTY_GPA, 512 * 1024,
+                            MADV_DONTNEED), ==, 0);
     g_assert_true(vm_fault_service_register(
         p.faults, ram_block_hva(vm->ram) + DIRTY_GPA, 512 * 1024,
         VM_FAULT_REGISTER_GUEST, NULL));
