@@ -195,13 +195,14 @@ static void run_observed(VmdEngine *vmd, Message *m)
 {
     const Observed *observed = (Observed *)m;
     const VmdObservation *o = observed->observation;
+    int64_t start_ns = vm_clock_ns();
 
     if (o->error < 0) {
         replace_tracker(vmd, o->error);
     } else {
         vmd_history_observe(&vmd->pager, o->first, o->count, o->accessed);
     }
-    vmd_observer_taken(observed->observer);
+    vmd_observer_taken(observed->observer, vm_clock_ns() - start_ns);
 }
 
 static void deliver(void *opaque, VmdObserver *observer,

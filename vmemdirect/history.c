@@ -215,6 +215,45 @@ static Lanes accessed_lanes(const VmdPager *p, PageNo page)
     return (Lanes)((lanes & bit) != 0);
 }
 
+static Lanes larger_lanes(Lanes a, Lanes b)
+{
+    Lanes first = (Lanes)(a > b);
+
+    return (a & first) | (b & ~first);
+}
+
+static uint8_t largest_lane(Lanes lanes)
+{
+    uint8_t key = 0;
+
+    for (unsigned i = 0; i < sizeof(lanes); i++) {
+        key = MAX(key, lanes[i]);
+    }
+    return key;
+}
+
+/* The largest of what the accessed pages of [first, end) will be when the
+ * interval ends. */
+static uint8_t accessed_key(const VmdPager *p, PageNo first, PageNo end)
+{
+    Lanes keys = { 0 };
+    PageNo page = first;
+
+    for (; end - page >= sizeof(Lanes); page += sizeof(Lanes)) {
+        Lanes now;
+        memcpy(&now, p->history + page, sizeof(now));
+        keys = larger_lanes(keys, ((now >> 1) | 0x80) &
+                                      accessed_lanes(p, page));
+    }
+    uint8_t key = largest_lane(keys);
+    for (; page < end; page++) {
+        if (vm_bit_test(p->accessed, page)) {
+            key = MAX(key, aged(p->history[page], true));
+        }
+    }
+    return key;
+}
+
 /*
  * Shifts the pages [first, end) by `by`, of which the first takes what was
  * accessed; the largest of the new values. first is a multiple of 16 where
@@ -222,7 +261,7 @@ static Lanes accessed_lanes(const VmdPager *p, PageNo page)
  */
 static uint8_t shift_pages(VmdPager *p, PageNo first, PageNo end, unsigned by)
 {
-    uint8_t top = (uint8_t)(0x100 >> by), key = 0;
+    uint8_t top = (uint8_t)(0x100 >> by);
     Lanes keys = { 0 };
     PageNo page = first;
 
@@ -232,12 +271,9 @@ static uint8_t shift_pages(VmdPager *p, PageNo first, PageNo end, unsigned by)
         now = (by < 8 ? now >> (uint8_t)by : (Lanes){ 0 }) |
               (accessed_lanes(p, page) & top);
         memcpy(p->history + page, &now, sizeof(now));
-        Lanes larger = (Lanes)(now > keys);
-        keys = (now & larger) | (keys & ~larger);
+        keys = larger_lanes(keys, now);
     }
-    for (unsigned i = 0; i < sizeof(Lanes); i++) {
-        key = MAX(key, keys[i]);
-    }
+    uint8_t key = largest_lane(keys);
     for (; page < end; page++) {
         uint8_t now = (uint8_t)((p->history[page] >> by) |
                                 (vm_bit_test(p->accessed, page) ? top : 0));
@@ -330,12 +366,32 @@ void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history)
 
 /* --- what the tracker says ------------------------------------------------ */
 
-static void observe_chunk(VmdPager *p, ChunkNo c, const unsigned long *accessed,
-                          uint32_t bit)
+/* Takes over the bits of [first, end) of pages that are present; bit 0 of
+ * accessed is page zero, which is a multiple of 64. */
+static bool take_bits(VmdPager *p, const unsigned long *accessed, PageNo zero,
+                      PageNo first, PageNo end)
+{
+    bool any = false;
+
+    for (PageNo at = first; at < end; at = (at / 64 + 1) * 64) {
+        unsigned long mask = ~0ul << (at % 64);
+        if (end - at < 64 - at % 64) {
+            mask &= (1ul << (end % 64)) - 1;
+        }
+        unsigned long bits = accessed[(at - zero) / 64] &
+                             p->present[at / 64] & mask;
+        p->accessed[at / 64] |= bits;
+        any = any || bits != 0;
+    }
+    return any;
+}
+
+static void observe_chunk(VmdPager *p, ChunkNo c, PageNo zero,
+                          const unsigned long *accessed)
 {
     VmdChunk *chunk = &p->chunks[c];
-    uint32_t end = bit + vmd_chunk_len(p, c);
-    PageNo zero = vmd_first_page(p, c) - bit; /* the page of bit 0 */
+    PageNo first = vmd_first_page(p, c);
+    PageNo end = first + vmd_chunk_len(p, c);
 
     if (is_out(chunk)) {
         return;
@@ -348,21 +404,20 @@ static void observe_chunk(VmdPager *p, ChunkNo c, const unsigned long *accessed,
     }
     vmd_history_catch_up(p, c);
     chunk->observed = true;
-    for (uint32_t i = (uint32_t)vm_bitmap_next_set(accessed, bit, end);
-         i < end; i = (uint32_t)vm_bitmap_next_set(accessed, i + 1, end)) {
-        if (vmd_page_present(p, zero + i)) {
-            note_access(p, c, zero + i);
-        }
+    if (take_bits(p, accessed, zero, first, end)) {
+        chunk->accessed = true;
+        set_key(p, c, MAX(chunk->key, accessed_key(p, first, end)));
     }
 }
 
 void vmd_history_observe(VmdPager *p, PageNo first, uint32_t count,
                          const unsigned long *accessed)
 {
-    g_assert(first % p->cfg.chunk_pages == 0);
-    for (uint32_t bit = 0; bit < count; bit += p->cfg.chunk_pages) {
-        ChunkNo c = (ChunkNo)((first + bit) / p->cfg.chunk_pages);
-        observe_chunk(p, c, accessed, bit);
+    g_assert(first % 64 == 0 && first % p->cfg.chunk_pages == 0);
+    for (PageNo page = first; page < first + count;
+         page += p->cfg.chunk_pages) {
+        observe_chunk(p, (ChunkNo)(page / p->cfg.chunk_pages), first,
+                      accessed);
     }
 }
 

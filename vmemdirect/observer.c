@@ -7,7 +7,8 @@
  * interval: the pager counts one observation of a chunk in an interval.
  *
  * The purse: a hundredth of the time that passes goes in, the CPU time of
- * each batch comes out; while it is empty, the thread sleeps.
+ * each batch comes out, with what the pager needs to take it; while it is
+ * empty, the thread sleeps.
  *
  * Threads: the observer's own, but for what the header says.
  */
@@ -37,7 +38,8 @@ struct VmdObserver {
     VmMutex lock;
     VmCond changed;
     bool quit;
-    bool delivered; /* and not yet taken */
+    bool delivered;   /* and not yet taken */
+    int64_t taker_ns; /* what the pager says it has cost, not yet paid */
 };
 
 static int64_t thread_cpu_ns(void)
@@ -81,6 +83,12 @@ static bool wait_for_purse(VmdObserver *o)
     return sleep_until(o, now - o->purse_ns * VMD_TRACKER_COST_DIVISOR);
 }
 
+static void pay(VmdObserver *o, int64_t ns)
+{
+    atomic_fetch_add(&o->tracker->spent_ns, ns);
+    o->purse_ns -= ns;
+}
+
 static bool hand_over(VmdObserver *o)
 {
     bool quit;
@@ -98,6 +106,8 @@ static bool hand_over(VmdObserver *o)
         vm_cond_wait(&o->changed, &o->lock);
     }
     quit = o->quit;
+    pay(o, o->taker_ns);
+    o->taker_ns = 0;
     vm_mutex_unlock(&o->lock);
     return !quit;
 }
@@ -113,9 +123,7 @@ static bool batch(VmdObserver *o, PageNo first)
     memset(ob->accessed, 0, sizeof(ob->accessed));
     int r = o->tracker->ops->collect(o->tracker, first, ob->count,
                                      ob->accessed);
-    int64_t cost = thread_cpu_ns() - start;
-    atomic_fetch_add(&o->tracker->spent_ns, cost);
-    o->purse_ns -= cost;
+    pay(o, thread_cpu_ns() - start);
     ob->error = MIN(r, 0);
     return (r == 0 || hand_over(o)) && r >= 0;
 }
@@ -168,10 +176,11 @@ VmdObserver *vmd_observer_new(VmdTracker *t, const VmdTrackerEnv *env,
     return o;
 }
 
-void vmd_observer_taken(VmdObserver *o)
+void vmd_observer_taken(VmdObserver *o, int64_t cost_ns)
 {
     vm_mutex_lock(&o->lock);
     o->delivered = false;
+    o->taker_ns += cost_ns;
     vm_cond_broadcast(&o->changed);
     vm_mutex_unlock(&o->lock);
 }

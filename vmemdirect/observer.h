@@ -32,7 +32,8 @@ typedef void (*VmdDeliver)(void *opaque, VmdObserver *observer,
                            const VmdObservation *observation);
 VmdObserver *vmd_observer_new(VmdTracker *t, const VmdTrackerEnv *env,
                               VmdDeliver deliver, void *opaque);
-void vmd_observer_taken(VmdObserver *o);
+/* cost_ns: what it took to make use of it, which is part of the cost. */
+void vmd_observer_taken(VmdObserver *o, int64_t cost_ns);
 /* Ends the thread. An observation that was delivered stays valid, and may be
  * taken, until _free(). */
 void vmd_observer_stop(VmdObserver *o);

@@ -8,11 +8,12 @@
  *
  * How: a pager whose memory is address space that nobody touches; every chunk
  * is set to what costs most, resident and observed with pages accessed in each
- * interval. The clock is this thread's CPU time, and jumps where the pager
- * would sleep: steps are run until the walk has come round, as the pager's
- * thread does it. Prints JSON: for each size the CPU time of a round, by GiB,
- * the longest step, which is what a fault may wait for, and how long a round
- * takes when it may use 1 % of a CPU.
+ * interval; then to what costs least, never accessed. The clock is this
+ * thread's CPU time, and jumps where the pager would sleep: steps are run
+ * until the walk has come round, as the pager's thread does it. Prints JSON:
+ * for each size the CPU time of a round, by GiB, the longest step, which is
+ * what a fault may wait for, and how long a round takes when it may use 1 % of
+ * a CPU.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -113,6 +114,20 @@ static void walk_round(VmdPager *p, int64_t *ret_longest_ns)
     }
 }
 
+/* CPU time of a walk over chunks that were never accessed. */
+static double cold_round(VmdPager *p)
+{
+    int64_t longest = 0;
+
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        static const uint8_t never[CHUNK_PAGES];
+        vmd_history_set(p, c, never);
+    }
+    uint64_t before = p->stats.aging_spent_ns;
+    walk_round(p, &longest);
+    return (double)(p->stats.aging_spent_ns - before);
+}
+
 static void measure(uint64_t gib, bool last)
 {
     VmdPager *p = g_new0(VmdPager, 1);
@@ -129,12 +144,16 @@ static void measure(uint64_t gib, bool last)
         observed += observe(p);
         walk_round(p, &longest);
     }
-    double round = (double)(p->stats.aging_spent_ns - before) / ROUNDS;
+    uint64_t spent = p->stats.aging_spent_ns;
     double took = (double)(now() - start) / ROUNDS;
+    double round = (double)(spent - before) / ROUNDS;
+    double cold = cold_round(p);
     printf("  {\"gib\": %" PRIu64 ", \"walk-us\": %.0f, "
-           "\"walk-us-per-gib\": %.1f, \"observe-us-per-gib\": %.1f, "
+           "\"walk-us-per-gib\": %.1f, \"cold-us-per-gib\": %.1f, "
+           "\"observe-us-per-gib\": %.1f, "
            "\"longest-step-us\": %.0f, \"round-s\": %.2f}%s\n",
            gib, round / 1e3, round / 1e3 / (double)gib,
+           cold / 1e3 / (double)gib,
            (double)observed / ROUNDS / 1e3 / (double)gib,
            (double)longest / 1e3, took / 1e9, last ? "" : ",");
     done(p);

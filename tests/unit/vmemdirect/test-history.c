@@ -69,10 +69,10 @@ static void set_all(Fake *f, uint8_t value)
 
 static void observe(Fake *f, uint8_t accessed)
 {
-    unsigned long map[1] = { accessed };
+    unsigned long map[1] = { (unsigned long)accessed << FIRST };
 
     vmd_history_advance(&f->pager, fake_now);
-    vmd_history_observe(&f->pager, FIRST, FAKE_CHUNK_PAGES, map);
+    vmd_history_observe(&f->pager, 0, FIRST + FAKE_CHUNK_PAGES, map);
     vmd_pager_check(&f->pager);
 }
 
@@ -275,6 +275,19 @@ static int64_t still(void)
     return fake_now;
 }
 
+/* All chunks are resident while they are looked at. */
+static void observe_all(VmdPager *p, uint32_t count,
+                        const unsigned long *accessed)
+{
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        p->chunks[c].state = VMD_FILLING;
+    }
+    vmd_history_observe(p, 0, count, accessed);
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        p->chunks[c].state = VMD_ZERO;
+    }
+}
+
 /* Chunks of more pages than are shifted at once, and a short last one. */
 static void test_wide_chunks(void)
 {
@@ -288,20 +301,37 @@ static void test_wide_chunks(void)
                                .now_ns = still };
     p->chunk_count = 5;
     p->chunks = g_new0(VmdChunk, p->chunk_count); /* ZERO: known */
+    p->present = vm_bitmap_new(COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        if (i % 7 != 3) {
+            vm_bit_set(p->present, i);
+        }
+    }
     vmd_history_init(p);
     for (unsigned round = 0; round < 200; round++) {
         int missed = g_rand_int_range(rng, 0, 11);
         bool accessed[COUNT] = { false };
+        unsigned long seen[COUNT / 64 + 1] = { 0 };
         for (unsigned i = 0; i < COUNT; i++) {
             model[i] = (uint8_t)g_rand_int_range(rng, 0, 256);
         }
         for (ChunkNo c = 0; c < p->chunk_count; c++) {
             vmd_history_set(p, c, model + c * CHUNK_PAGES);
         }
+        bool see = g_rand_boolean(rng); /* by observation, or by faults */
+        p->tracker = see ? &observing : NULL;
         for (unsigned k = 0; k < 80; k++) {
             PageNo page = (PageNo)g_rand_int_range(rng, 0, COUNT);
-            vmd_history_accessed(p, page);
-            accessed[page] = true;
+            if (see) {
+                vm_bit_set(seen, page);
+            } else {
+                vmd_history_accessed(p, page);
+            }
+            accessed[page] = !see || vm_bit_test(p->present, page);
+        }
+        if (see) {
+            observe_all(p, COUNT, seen);
+            missed = 0; /* of these nothing would be known */
         }
         fake_now += (missed + 1) * (int64_t)INTERVAL;
         vmd_history_advance(p, fake_now);
@@ -319,6 +349,7 @@ static void test_wide_chunks(void)
         }
     }
     vmd_history_done(p);
+    g_free(p->present);
     g_free(p->chunks);
     g_free(p);
     g_rand_free(rng);

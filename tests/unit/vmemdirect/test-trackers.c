@@ -509,6 +509,7 @@ typedef struct Source {
     VmdTracker tracker; /* first */
     unsigned rounds;    /* begun; observer thread */
     int64_t cost_ns;    /* of each batch */
+    int64_t taker_ns;   /* what the taker says */
     int error;          /* in the third round */
     VmMutex lock;
     VmCond changed;
@@ -616,7 +617,7 @@ static void on_observation(void *opaque, VmdObserver *observer,
     s->delivered++;
     vm_cond_broadcast(&s->changed);
     vm_mutex_unlock(&s->lock);
-    vmd_observer_taken(observer);
+    vmd_observer_taken(observer, s->taker_ns);
 }
 
 static void wait_delivered(Source *s, unsigned n)
@@ -653,18 +654,23 @@ static void test_observer_rounds(void)
     free_source(s);
 }
 
-/* A batch that costs 1 ms of CPU has to wait for 100 ms of time. */
+/* A batch that costs 1 ms of CPU, at both ends together, has to wait for
+ * 100 ms of time. */
 static void test_observer_pays(void)
 {
     Source *s = new_source(&source_ops);
     int64_t start = vm_clock_ns();
 
-    s->cost_ns = VM_NS_PER_MS;
+    s->cost_ns = VM_NS_PER_MS / 2;
+    s->taker_ns = VM_NS_PER_MS / 2;
     VmdObserver *o = vmd_observer_new(&s->tracker, &observer_env,
                                       on_observation, s);
-    wait_delivered(s, 2); /* the fifth batch */
-    g_assert_cmpint(vm_clock_ns() - start, >=, 4 * 99 * VM_NS_PER_MS);
-    g_assert_cmpint(atomic_load(&s->tracker.spent_ns), >=, 4 * VM_NS_PER_MS);
+    /* The eighth batch; the first round's three have no taker. */
+    wait_delivered(s, 5);
+    g_assert_cmpint(vm_clock_ns() - start, >=, (3 * 49 + 4 * 99) *
+                                                   VM_NS_PER_MS);
+    g_assert_cmpint(atomic_load(&s->tracker.spent_ns), >=,
+                    (3 + 4 * 2) * VM_NS_PER_MS / 2);
     vmd_observer_free(o);
     free_source(s);
 }
@@ -688,7 +694,7 @@ static void test_observer_stops(void)
 
     wait_delivered(s, 1);
     vmd_observer_stop(o);
-    vmd_observer_taken(o); /* as the pager may, after the end */
+    vmd_observer_taken(o, 0); /* as the pager may, after the end */
     vmd_observer_free(o);
     g_assert_cmpuint(s->delivered, ==, 1);
     free_source(s);
