@@ -4,6 +4,7 @@
 A histogram is a sorted list of (low, high, count): count times at or above
 low and below high.
 """
+FAULT_NS = 10000  # an access that takes longer has met a fault
 SUB_BITS = 4  # of tests/guest/hist.h
 SUB = 1 << SUB_BITS
 

@@ -17,7 +17,6 @@ PANELS = (('rand-read', 'read', 'uniform random reads'),
           ('seq-read', 'read', 'sequential read sweep'),
           ('kv', 'get', 'Zipf 0.99 gets'),
           ('hot-scan', 'scan', 'scan beside a hot set'))
-FAULT_FLOOR_NS = 10000
 RAW_JOBS = {'rand-read': 'read-4k-qd1', 'seq-read': 'read-1m-qd1'}
 
 
@@ -157,7 +156,7 @@ def curves(results, workload, name):
         if h['workload'] != workload or h['name'] != name or \
                 h['system'] not in ('ours', 'kernel-swap'):
             continue
-        hist = histogram.above(h['hist'], FAULT_FLOOR_NS)
+        hist = histogram.above(h['hist'], histogram.FAULT_NS)
         if histogram.total(hist) == 0:
             continue
         out.append(('%s, %d %%' % (h['system'], h['budget-percent']),

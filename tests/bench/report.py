@@ -78,7 +78,7 @@ TARGET_HEAD = ['target', 'median', 'runs', 'aimed at', 'reached']
 
 
 def raw_rows(results):
-    runs = results['raw']
+    runs = [run for run in results['raw'] if run is not None]
     for name in runs[0] if runs else ():
         for way in ('read', 'write'):
             if targets.dig(runs[0], '%s/%s' % (name, way)) is None:
@@ -139,6 +139,8 @@ def facts(results):
         yield 'Options of ours: `%s`.' % a['options']
     for name, why in results['skipped'].items():
         yield 'Not measured: %s: %s.' % (name, why)
+    for text in results['failures']:
+        yield '**Failed**: %s.' % text
 
 
 def markdown(results, command):

@@ -37,7 +37,8 @@ class Results:
         return out
 
     def raw_figures(self, path):
-        return {run: dig(raw, path) for run, raw in enumerate(self.raw)}
+        return {run: dig(raw, path) for run, raw in enumerate(self.raw)
+                if raw is not None}
 
 
 def dig(tree, path):

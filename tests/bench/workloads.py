@@ -14,8 +14,8 @@ class Workload:
     --mem. systems: who is measured, see lineup.py.
     """
 
-    def __init__(self, name, title, bench, unit, *, page_op=False, warm=3,
-                 rounds=5, round_ms=1000, hot=0.0, memory=1.0, budgets=(50, 25),
+    def __init__(self, name, title, bench, unit, *, page_op=False, warm=2,
+                 rounds=4, round_ms=1000, hot=0.0, memory=1.0, budgets=(50, 25),
                  systems='pair'):
         self.name = name
         self.title = title
@@ -64,7 +64,7 @@ ALL = [
     Workload('rand-rmw', 'uniform random 4 KiB, incremented', 'rand-rmw',
              'accesses'),
     Workload('kv', 'Zipf 0.99 key-value, 90 % gets', 'kv', 'operations',
-             warm=8),
+             warm=6),
     Workload('hot-scan', 'hot set of 60 % of the budget, and a scan',
              'hot-scan', 'accesses', hot=0.6),
     Workload('page-out', 'new memory written, faster than the device',
@@ -74,7 +74,7 @@ ALL = [
              'records',
              warm=0, rounds=1, round_ms=0, memory=1 / 3, systems='chunks'),
     Workload('memory', 'random increments, all in RAM', 'increments',
-             'accesses', warm=2, rounds=4, budgets=(110,), systems='room'),
+             'accesses', warm=1, budgets=(110,), systems='room'),
 ]
 
 

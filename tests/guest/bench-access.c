@@ -99,13 +99,13 @@ static void step_seq_read(struct BenchCpu *b)
 
 static void step_seq_write(struct BenchCpu *b)
 {
-    uint32_t version = (uint32_t)(b->total / b->pages + 2);
+    uint64_t sweeps = (b->total + b->ops) / b->pages;
     uint64_t page = next_in_sweep(b, 0);
     uint64_t begin = bench_begin();
 
     words_of(page)[0] = 0;
     bench_end(b, 0, begin);
-    page_put(page, version);
+    page_put(page, (uint32_t)sweeps + 2);
     b->ops++;
 }
 

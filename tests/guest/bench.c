@@ -18,7 +18,6 @@
 
 static struct BenchCpu bench_cpus[MAX_CPUS];
 static const struct Bench *bench;
-static uint64_t round_end_tsc; /* set by processor 0 between barriers */
 
 uint64_t bench_random(struct BenchCpu *b, uint64_t limit)
 {
@@ -69,7 +68,7 @@ static void fill(struct BenchCpu *b)
 
 static bool round_over(const struct BenchCpu *b)
 {
-    return (!bench->by_sweep || b->cursor == 0) && rdtsc() >= round_end_tsc;
+    return (!bench->by_sweep || b->cursor == 0) && rdtsc() >= b->end_tsc;
 }
 
 static void print_round(uint64_t round, uint64_t us)
@@ -96,9 +95,9 @@ static void run_round(struct BenchCpu *b, uint64_t round)
         }
     }
     b->ops = 0;
-    round_end_tsc = rdtsc() + ms_to_tsc(params.round);
     smp_barrier(b->cpu);
     start = rdtsc();
+    b->end_tsc = start + ms_to_tsc(params.round);
     do {
         bench->step(b);
     } while (!round_over(b));

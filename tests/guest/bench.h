@@ -17,10 +17,11 @@
 /* One processor's part. Processor 0 reads it between barriers. */
 struct BenchCpu {
     struct Cpu *cpu;
-    uint64_t pages;  /* of this processor, by workload_page() */
-    uint64_t cursor; /* of sweeps; 0 at the end of one */
-    uint64_t ops;    /* of this round */
-    uint64_t total;  /* of all rounds, for the check */
+    uint64_t pages;   /* of this processor, by workload_page() */
+    uint64_t cursor;  /* of sweeps; 0 at the end of one */
+    uint64_t end_tsc; /* of this round, at the earliest */
+    uint64_t ops;     /* of this round */
+    uint64_t total;   /* of all rounds before, for the check */
     struct Hist hist[BENCH_HISTS];
 };
 

@@ -37,7 +37,7 @@ def a_run(run, system, speed, workload="rand-read", budget=50, **more):
 
 def results(*runs, **more):
     return {"runs": list(runs), "raw": [], "sparse": [], "histograms": [],
-            "skipped": {}, "page-cluster": 3,
+            "skipped": {}, "failures": [], "page-cluster": 3,
             "machine": {"processors": 2, "processor": "p", "kernel": "k",
                         "load": 0.0},
             "arguments": {"mem": 768, "smp": 1, "runs": 1, "options": ""},
@@ -191,6 +191,14 @@ def test_killed_rival_is_told():
     del killed["ops"]
     page = report.markdown(results(a_run(0, "ours", 1), killed), "x")
     assert "killed 4 times" in page, page
+
+
+def test_failures_are_told():
+    r = full_results()
+    r["failures"].append("kv 50 % ours: lost")
+    r["raw"].append(None)
+    assert "**Failed**: kv 50 % ours: lost" in report.markdown(r, "x")
+    assert line(r, "50 %, p50 fault, guest's clock").value == 1.3
 
 
 def test_compact_json():
