@@ -27,7 +27,8 @@
  *   (2) immediate_exit is written by the controller only: set before a kick,
  *       cleared while all are parked.
  *   (3) parked changes under lock, in the vCPU's own thread, but for the
- *       clearing in vcpus_resume().
+ *       clearing in vcpus_resume(). A vCPU parks only while stop is set or
+ *       it is stuck: a pause that was given up may be over before it came.
  *   (4) The guest's clock runs only while stop is false.
  *
  * A thread asleep in a fault on guest memory inside KVM_RUN leaves it by the
@@ -37,7 +38,7 @@
  * interrupted.
  *
  * Threads: see vcpu.h. Locks: vcpus->lock, rank VM_RANK_VCPU, held across
- * nothing but the flags.
+ * nothing but the flags and quick calls for parked vCPUs.
  */
 #include "vcpu-internal.h"
 
@@ -51,11 +52,14 @@
 #include <sys/mman.h>
 
 #include "cpu-model-internal.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
 #include "util/thread.h"
 
+/* How often a controller that waits is asked whether to give up. */
+#define PATIENCE_NS (20 * VM_NS_PER_MS)
 /* xAPIC IDs are 8 bits, and 255 means all. */
 #define VCPUS_MAX 255u
 #define SUPPORTED_CPUID_MAX 256u
@@ -279,7 +283,7 @@ static bool vcpu_park(Vcpu *v)
     bool quit;
 
     vm_mutex_lock(&vcpus->lock);
-    v->parked = true; /* (3) */
+    v->parked = v->stuck || vcpus_are_paused(vcpus); /* (3) */
     vm_cond_broadcast(&vcpus->changed);
     while (v->parked && !vcpus->quit) {
         vm_cond_wait(&vcpus->changed, &vcpus->lock);
@@ -299,17 +303,32 @@ static void vcpu_thread(void *arg)
     }
 }
 
-static void vcpus_wait_parked_locked(Vcpus *vcpus) VM_REQUIRES(vcpus->lock)
+static bool vcpus_wait_parked_locked(Vcpus *vcpus,
+                                     bool (*give_up)(void *opaque),
+                                     void *opaque) VM_REQUIRES(vcpus->lock)
 {
     for (unsigned i = 0; i < vcpus->count; i++) {
         while (!vcpus->vcpu[i].parked) {
-            vm_cond_wait(&vcpus->changed, &vcpus->lock);
+            if (!vm_cond_wait_ns(&vcpus->changed, &vcpus->lock,
+                                 PATIENCE_NS) &&
+                give_up && give_up(opaque)) {
+                return false;
+            }
         }
     }
+    return true;
 }
 
 void vcpus_pause(Vcpus *vcpus)
 {
+    (void)vcpus_pause_unless(vcpus, NULL, NULL);
+}
+
+bool vcpus_pause_unless(Vcpus *vcpus, bool (*give_up)(void *opaque),
+                        void *opaque)
+{
+    bool parked;
+
     /* Release: pairs with the acquire in vcpu_run(). */
     atomic_store_explicit(&vcpus->stop, true, memory_order_release);
     for (unsigned i = 0; i < vcpus->count; i++) {
@@ -319,9 +338,10 @@ void vcpus_pause(Vcpus *vcpus)
         (void)pthread_kill(vm_thread_pthread(v->thread), VM_SIG_KICK);
     }
     vm_mutex_lock(&vcpus->lock);
-    vcpus_wait_parked_locked(vcpus);
+    parked = vcpus_wait_parked_locked(vcpus, give_up, opaque);
     vm_mutex_unlock(&vcpus->lock);
     kvm_clock_stop(vcpus->kvm); /* (4) */
+    return parked;
 }
 
 bool vcpus_are_paused(const Vcpus *vcpus)
@@ -344,15 +364,19 @@ void vcpus_resume(Vcpus *vcpus)
         return;
     }
     kvm_clock_start(vcpus->kvm);
-    for (unsigned i = 0; i < vcpus->count; i++) {
-        vcpu_tell_paused(&vcpus->vcpu[i]);
-        set_immediate_exit(&vcpus->vcpu[i], 0); /* (2) */
-    }
-    atomic_store_explicit(&vcpus->stop, false, memory_order_release);
     vm_mutex_lock(&vcpus->lock);
     for (unsigned i = 0; i < vcpus->count; i++) {
-        vcpus->vcpu[i].stuck = false;
-        vcpus->vcpu[i].parked = false;
+        Vcpu *v = &vcpus->vcpu[i];
+
+        set_immediate_exit(v, 0); /* (2) */
+        if (v->parked) { /* else it is in KVM, where an ioctl would wait */
+            vcpu_tell_paused(v);
+            v->stuck = false;
+        }
+    }
+    atomic_store_explicit(&vcpus->stop, false, memory_order_release);
+    for (unsigned i = 0; i < vcpus->count; i++) {
+        vcpus->vcpu[i].parked = false; /* (3) */
     }
     vm_cond_broadcast(&vcpus->changed);
     vm_mutex_unlock(&vcpus->lock);
@@ -573,7 +597,7 @@ static void vcpus_start_threads(Vcpus *vcpus)
             vm_thread_new(name, vcpu_thread, &vcpus->vcpu[i]);
     }
     vm_mutex_lock(&vcpus->lock);
-    vcpus_wait_parked_locked(vcpus);
+    (void)vcpus_wait_parked_locked(vcpus, NULL, NULL);
     vm_mutex_unlock(&vcpus->lock);
 }
 

@@ -61,8 +61,9 @@ void machine_reset(Machine *machine)
     }
 }
 
-void machine_quiesce(Machine *machine)
+bool machine_quiesce(Machine *machine)
 {
+    machine->at_rest = true;
     for (guint i = 0; i < machine->devices->len; i++) {
         Device *dev = g_ptr_array_index(machine->devices, i);
 
@@ -70,6 +71,7 @@ void machine_quiesce(Machine *machine)
             dev->ops->quiesce(dev);
         }
     }
+    return machine->at_rest;
 }
 
 void machine_resume(Machine *machine)

@@ -15,7 +15,8 @@
  *   (1) Rings are touched only while virtio_is_live(), and by completions of
  *       requests that were in flight when that ended, unless broken or
  *       reset_pending.
- *   (2) After quiesce nothing is in flight, and nothing starts until resume.
+ *   (2) After quiesce nothing is in flight, and nothing starts until resume
+ *       (unless quiesce gave up waiting: then from some moment later on).
  *   (3) A reset is complete (status reads 0) only when no request is in
  *       flight: the driver may then free its buffers (4.1.4.3.2).
  *
@@ -31,6 +32,7 @@
 #include <unistd.h>
 
 #include "virtio-internal.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -280,9 +282,15 @@ void virtio_enable_queue(VirtioPci *v, VirtQueue *vq)
 
 /* ---- The I/O thread, synchronously ------------------------------------- */
 
+/* How often a waiter asks whether to give up. */
+#define PATIENCE_NS (20 * VM_NS_PER_MS)
+
 typedef void IoFunction(VirtioPci *v);
 
+/* Shared by the waiter, who may give up, and the I/O thread: the last of the
+ * two frees it. */
 typedef struct IoCall {
+    atomic_uint refs;
     VirtioPci *v;
     /* Stored last, with release; loaded first, with acquire. GLib's own locks
      * order the two already, but a race detector does not see them. */
@@ -291,6 +299,18 @@ typedef struct IoCall {
     VmCond cond;
     bool done;
 } IoCall;
+
+static void io_call_unref(gpointer opaque)
+{
+    IoCall *call = opaque;
+
+    /* Release: what this thread did with it; acquire: what the other did. */
+    if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) == 1) {
+        vm_cond_done(&call->cond);
+        vm_mutex_done(&call->lock);
+        g_free(call);
+    }
+}
 
 static gboolean io_call_run(gpointer opaque)
 {
@@ -301,38 +321,66 @@ static gboolean io_call_run(gpointer opaque)
     vm_mutex_lock(&call->lock);
     call->done = true;
     vm_cond_signal(&call->cond);
-    vm_mutex_unlock(&call->lock); /* the waiter owns call from here on */
+    vm_mutex_unlock(&call->lock);
     return G_SOURCE_REMOVE;
 }
 
-/* Runs fn on the I/O thread and waits; here, if nobody runs its context. The
- * caller holds no lock. */
-static void call_on_io_thread(VirtioPci *v, IoFunction *fn)
+static bool out_of_patience(const VirtioPci *v)
+{
+    const Machine *machine = v->pci.machine;
+
+    return machine->out_of_patience &&
+           machine->out_of_patience(machine->patience_opaque);
+}
+
+static bool wait_for_call(IoCall *call)
+{
+    bool done;
+
+    vm_mutex_lock(&call->lock);
+    while (!call->done) {
+        if (!vm_cond_wait_ns(&call->cond, &call->lock, PATIENCE_NS) &&
+            !call->done && out_of_patience(call->v)) {
+            break;
+        }
+    }
+    done = call->done;
+    vm_mutex_unlock(&call->lock);
+    return done;
+}
+
+/*
+ * Runs fn on the I/O thread and waits; here, if nobody runs its context. The
+ * caller holds no lock. False: the I/O thread is busy with something that
+ * may never end, and the caller's patience has; fn runs when that ends,
+ * before what is called later.
+ */
+static bool call_on_io_thread(VirtioPci *v, IoFunction *fn)
 {
     GMainContext *context = v->pci.machine->io_context;
-    IoCall call = { .v = v };
+    IoCall *call;
     GSource *source;
+    bool done;
 
     if (g_main_context_acquire(context)) {
         fn(v);
         g_main_context_release(context);
-        return;
+        return true;
     }
-    vm_mutex_init(&call.lock, VM_RANK_LEAF);
-    vm_cond_init(&call.cond);
-    atomic_store_explicit(&call.fn, fn, memory_order_release);
+    call = g_new0(IoCall, 1);
+    atomic_init(&call->refs, 2);
+    call->v = v;
+    vm_mutex_init(&call->lock, VM_RANK_LEAF);
+    vm_cond_init(&call->cond);
+    atomic_store_explicit(&call->fn, fn, memory_order_release);
     source = g_idle_source_new();
     g_source_set_priority(source, G_PRIORITY_HIGH);
-    g_source_set_callback(source, io_call_run, &call, NULL);
+    g_source_set_callback(source, io_call_run, call, io_call_unref);
     g_source_attach(source, context);
     g_source_unref(source);
-    vm_mutex_lock(&call.lock);
-    while (!call.done) {
-        vm_cond_wait(&call.cond, &call.lock);
-    }
-    vm_mutex_unlock(&call.lock);
-    vm_cond_done(&call.cond);
-    vm_mutex_done(&call.lock);
+    done = wait_for_call(call);
+    io_call_unref(call);
+    return done;
 }
 
 static void drain(VirtioPci *v)
@@ -342,8 +390,13 @@ static void drain(VirtioPci *v)
     }
 }
 
+/* The device's lock is taken on the I/O thread only: that thread may hold it
+ * while it waits for guest memory, and the main thread must not. */
 static void stop_and_drain(VirtioPci *v)
 {
+    vm_mutex_lock(&v->pci.dev.lock);
+    v->paused = true;
+    vm_mutex_unlock(&v->pci.dev.lock);
     if (v->ops->set_running) {
         v->ops->set_running(v, false);
     }
@@ -352,34 +405,29 @@ static void stop_and_drain(VirtioPci *v)
 
 static void run_again(VirtioPci *v)
 {
-    if (v->ops->set_running) {
-        v->ops->set_running(v, true);
-    }
-}
-
-void virtio_pci_quiesce(Device *dev)
-{
-    VirtioPci *v = (VirtioPci *)dev;
-
-    vm_mutex_lock(&dev->lock);
-    v->paused = true;
-    vm_mutex_unlock(&dev->lock);
-    call_on_io_thread(v, stop_and_drain); /* (2) */
-}
-
-void virtio_pci_resume(Device *dev)
-{
-    VirtioPci *v = (VirtioPci *)dev;
-
-    vm_mutex_lock(&dev->lock);
+    vm_mutex_lock(&v->pci.dev.lock);
     v->paused = false;
     virtio_pci_update_ioeventfds(v);
     if (virtio_is_live(v) && v->ops->started) {
         v->ops->started(v);
     }
-    vm_mutex_unlock(&dev->lock);
-    call_on_io_thread(v, run_again);
+    vm_mutex_unlock(&v->pci.dev.lock);
+    if (v->ops->set_running) {
+        v->ops->set_running(v, true);
+    }
     virtio_kick_all(v); /* kicks may have come and gone meanwhile */
+}
+
+void virtio_pci_quiesce(Device *dev)
+{
+    if (!call_on_io_thread((VirtioPci *)dev, stop_and_drain)) { /* (2) */
+        dev->machine->at_rest = false;
+    }
+}
+
+void virtio_pci_resume(Device *dev)
+{
+    (void)call_on_io_thread((VirtioPci *)dev, run_again);
 }
 
 /* With the lock held, as DeviceOps.reset is called; it is let go while
@@ -391,7 +439,7 @@ VM_NO_ANALYSIS void virtio_pci_reset(Device *dev)
     if (in_flight(v) > 0) {
         v->reset_pending = true;
         vm_mutex_unlock(&dev->lock);
-        call_on_io_thread(v, drain);
+        (void)call_on_io_thread(v, drain);
         vm_mutex_lock(&dev->lock);
     }
     pci_device_reset(&v->pci);

@@ -68,6 +68,15 @@ bool vcpus_reset(Vcpus *vcpus, const VcpuBootState *boot, GError **errp);
  * lock that a page fault or an exit handler needs.
  */
 void vcpus_pause(Vcpus *vcpus);
+/*
+ * The same, for a caller who cannot wait for ever: false if give_up() said
+ * so, which is asked now and then. No vCPU enters the guest any more, but one
+ * is in the middle of an exit or of a fault; it pauses when that is done, and
+ * until vcpus_pause() returns its registers are its own. vcpus_resume() may
+ * be called all the same.
+ */
+bool vcpus_pause_unless(Vcpus *vcpus, bool (*give_up)(void *opaque),
+                        void *opaque);
 void vcpus_resume(Vcpus *vcpus);
 bool vcpus_are_paused(const Vcpus *vcpus);
 

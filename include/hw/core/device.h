@@ -29,7 +29,9 @@ typedef struct DeviceOps {
     /*
      * Stop touching guest RAM and finish what is in flight (it may wait);
      * then start again. Main thread, lock NOT held. Called around pauses of
-     * the VM, so that a paused VM's RAM and device state do not change.
+     * the VM, so that a paused VM's RAM and device state do not change. A
+     * device that waits elsewhere asks machine->out_of_patience() meanwhile,
+     * and says so in machine->at_rest if it gave up.
      */
     void (*quiesce)(Device *dev);
     void (*resume)(Device *dev);

@@ -74,6 +74,11 @@ struct Machine {
     PciBus *pci;            /* root bus */
     GMainContext *io_context; /* the I/O thread's: ring kicks, block
                                * completions, net packets */
+    /* Asked while the main thread waits for a device: shall it stop waiting?
+     * NULL: never. */
+    bool (*out_of_patience)(void *opaque);
+    void *patience_opaque;
+    bool at_rest; /* main thread; said by the last machine_quiesce() */
     GPtrArray *devices;     /* of Device *, in order of creation */
     IrqLine *lines[MACHINE_GSIS]; /* private to hw/core */
 };
@@ -97,7 +102,10 @@ void machine_done(Machine *machine); /* frees devices in reverse order */
 Device *machine_find_device(const Machine *machine, const char *id);
 /* Power-on state of all devices, in order of creation. */
 void machine_reset(Machine *machine);
-void machine_quiesce(Machine *machine);
+/* False if patience ran out over a device that waits for guest memory. It
+ * does nothing new, and comes to rest by itself when the memory is there;
+ * until then its state and what it works on in RAM are not still. */
+bool machine_quiesce(Machine *machine);
 void machine_resume(Machine *machine);
 
 #endif

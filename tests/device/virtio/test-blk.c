@@ -683,6 +683,101 @@ static void test_quiesce_threads(void)
     disk_free(&disk);
 }
 
+/* --- A pager that does not bring a page --------------------------------- */
+
+typedef struct StuckPager {
+    GMutex mutex;
+    GCond cond;
+    RamOffset stuck_at; /* a pin of it waits until it is 0 */
+    bool waits;
+} StuckPager;
+
+static int stuck_pin(void *opaque, RamOffset offset, size_t len)
+{
+    StuckPager *p = opaque;
+
+    g_mutex_lock(&p->mutex);
+    while (p->stuck_at != 0 && offset == p->stuck_at) {
+        p->waits = true;
+        g_cond_broadcast(&p->cond);
+        g_cond_wait(&p->cond, &p->mutex);
+    }
+    g_mutex_unlock(&p->mutex);
+    return 0;
+}
+
+static void stuck_unpin(void *opaque, RamOffset offset, size_t len)
+{
+}
+
+static void stuck_wait(StuckPager *p)
+{
+    g_mutex_lock(&p->mutex);
+    while (!p->waits) {
+        g_cond_wait(&p->cond, &p->mutex);
+    }
+    g_mutex_unlock(&p->mutex);
+}
+
+static void stuck_release(StuckPager *p)
+{
+    g_mutex_lock(&p->mutex);
+    p->stuck_at = 0;
+    g_cond_broadcast(&p->cond);
+    g_mutex_unlock(&p->mutex);
+}
+
+static bool out_of_patience(void *opaque)
+{
+    return true;
+}
+
+/*
+ * The I/O thread waits for a page, with the device's lock held. Whoever
+ * pauses the VM gives up, whoever lets it go on does not wait either; when
+ * the page comes every request is answered, and a pause is one again.
+ */
+static void test_quiesce_stuck(void)
+{
+    static const RamPagerOps ops = { .pin = stuck_pin, .unpin = stuck_unpin };
+    StuckPager pager = { .stuck_at = DATA };
+    GMainLoop *main_loop;
+    GThread *thread;
+    uint32_t id, len;
+    Disk disk;
+
+    disk_new(&disk, &plain, "drive=d0");
+    ram_block_set_pager(disk.lab.ram, &ops, &pager);
+    main_loop = g_main_loop_new(disk.lab.context, FALSE);
+    thread = g_thread_new("io", io_thread, main_loop);
+    offer(&disk, IN, 0, 512, 0);
+    driver_kick(&disk.d, 0);
+    stuck_wait(&pager);
+    disk.lab.machine.out_of_patience = out_of_patience;
+    g_assert_false(machine_quiesce(&disk.lab.machine));
+    machine_resume(&disk.lab.machine);
+    g_assert_false(machine_quiesce(&disk.lab.machine));
+    g_assert_cmpuint(ring_used_index(&disk.d, 0), ==, 0);
+
+    stuck_release(&pager);
+    disk.lab.machine.out_of_patience = NULL;
+    g_assert_true(machine_quiesce(&disk.lab.machine));
+    uint16_t used = ring_used_index(&disk.d, 0);
+    offer(&disk, IN, 0, 512, 1);
+    driver_kick(&disk.d, 0);
+    g_usleep(1000);
+    g_assert_cmpuint(ring_used_index(&disk.d, 0), ==, used);
+    machine_resume(&disk.lab.machine);
+    for (unsigned got = 0; got < 2;) {
+        got += driver_poll_used(&disk.d, 0, &id, &len);
+    }
+    g_main_loop_quit(main_loop);
+    g_thread_join(thread);
+    g_main_loop_unref(main_loop);
+    ram_block_set_pager(disk.lab.ram, NULL, NULL);
+    disk_free(&disk);
+}
+
 /* Bus mastering off: the device keeps off RAM until it is on again. */
 static void test_bus_master(void)
 {
@@ -904,6 +999,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk/machine-reset", test_machine_reset);
     g_test_add_func("/virtio-blk/quiesce", test_quiesce);
     g_test_add_func("/virtio-blk/quiesce-threads", test_quiesce_threads);
+    g_test_add_func("/virtio-blk/quiesce-stuck", test_quiesce_stuck);
     g_test_add_func("/virtio-blk/bus-master", test_bus_master);
     g_test_add_func("/virtio-blk/hostile-state", test_hostile_state);
     g_test_add_func("/virtio-blk/other-size", test_other_size);

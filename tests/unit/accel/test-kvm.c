@@ -139,6 +139,16 @@ __asm__(
     "    jmp 1b\n"
     "guest_ap_end:\n"
 
+    /* Stays in the device's handler until it is let go; counts how often. */
+    ".globl guest_hold, guest_hold_end\n"
+    ".code32\n"
+    "guest_hold:\n"
+    "    movw $0x518, %dx\n"
+    "1:  outl %eax, %dx\n"
+    "    incl 0x3000\n"
+    "    jmp 1b\n"
+    "guest_hold_end:\n"
+
     /* Writes to each second of 64 pages, says so, waits, does it again. */
     ".globl guest_dirty, guest_dirty_end\n"
     ".code32\n"
@@ -184,6 +194,7 @@ GUEST(guest_sequence);
 GUEST(guest_sequence64);
 GUEST(guest_io);
 GUEST(guest_smp);
+GUEST(guest_hold);
 GUEST(guest_ap);
 GUEST(guest_dirty);
 GUEST(guest_dirty64);
@@ -199,6 +210,7 @@ typedef struct Devices {
     _Atomic uint32_t done; /* writes to the done port */
     _Atomic uint32_t resets, failures;
     _Atomic uint32_t hold; /* done port waits until it is cleared */
+    _Atomic uint32_t let_go; /* and waits no more from then on */
     uint8_t bytes[16];
     unsigned n_bytes;
     uint8_t mmio[16];
@@ -271,7 +283,7 @@ static void done_write(void *opaque, uint64_t offset, uint64_t value,
 
     d->hold = 1;
     d->done++;
-    while (d->hold) {
+    while (d->hold && !d->let_go) {
         g_thread_yield();
     }
 }
@@ -507,6 +519,48 @@ static void pause_resume(const char *model, bool long_mode, unsigned times)
                    (int64_t)((vm_clock_ns() - start) / VM_NS_PER_MS),
                    d.port_written);
     g_assert_cmpuint(d.port_written, >, times / 16);
+    vm_free(vm);
+}
+
+static bool give_up(void *opaque)
+{
+    return true;
+}
+
+/*
+ * A vCPU that cannot be paused, since its exit does not end: the controller
+ * gives up, and may let the VM go on before the vCPU has noticed. Whichever
+ * way the two race, the vCPU runs afterwards, and pauses when told to.
+ */
+static void test_pause_given_up(void)
+{
+    Devices d = { 0 };
+    Vm *vm = vm_new(&d, 1, "qemu64");
+
+    LOAD(vm, CODE_GPA, guest_hold);
+    vm_boot(vm);
+    vcpus_resume(vm->vcpus);
+    for (unsigned i = 0; i < 40; i++) {
+        wait_above(&d.done, i);
+        g_assert_false(vcpus_pause_unless(vm->vcpus, give_up, NULL));
+        g_assert_true(vcpus_are_paused(vm->vcpus));
+        if (i % 2 == 0) {
+            vcpus_resume(vm->vcpus);
+            d.hold = 0;
+        } else {
+            d.hold = 0;
+            if (i % 4 == 1) {
+                g_usleep(i * 10);
+            } else {
+                vcpus_pause(vm->vcpus);
+                g_assert_cmpuint(d.done, ==, i + 1);
+            }
+            vcpus_resume(vm->vcpus);
+        }
+    }
+    d.let_go = 1;
+    wait_guest_above(vm, BSP_COUNTER_GPA, 100);
+    g_assert_cmpuint(d.failures, ==, 0);
     vm_free(vm);
 }
 
@@ -964,6 +1018,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/io", test_io);
     g_test_add_func("/kvm/smp", test_smp);
     g_test_add_func("/kvm/pause", test_pause);
+    g_test_add_func("/kvm/pause-given-up", test_pause_given_up);
     g_test_add_func("/kvm/pause/host-64", test_pause_host);
     g_test_add_func("/kvm/pause/waiting-ap", test_pause_waiting_ap);
     g_test_add_func("/kvm/pause/in-fault", test_pause_in_fault);
