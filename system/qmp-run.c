@@ -17,6 +17,7 @@ static bool run_stop(void *opaque, Monitor *mon, json_object *args,
         vm->autostart = false; /* stay paused when it has arrived */
     } else {
         vm_stop(vm, VM_RUN_PAUSED);
+        vm_engine_stopped_by_hand(vm);
     }
     return true;
 }
@@ -55,6 +56,9 @@ static bool run_reset(void *opaque, Monitor *mon, json_object *args,
     if (vm->state == VM_RUN_INMIGRATE || vm->state == VM_RUN_FINISH_MIGRATE) {
         return vm_error_set(errp, 0, "The VM cannot be reset in the state "
                             "'%s'", vm_run_state_to_string(vm->state));
+    }
+    if (vm_pages_wait(vm, errp)) {
+        return false;
     }
     vm_request(vm, VM_REQUEST_HOST_RESET);
     return true;
@@ -97,10 +101,15 @@ static const QmpArgument balloon_members[] = {
     { NULL },
 };
 static const QmpArgument error_members[] = {
-    { "operation", "read|write|engine" },
+    { "operation", "read|write|timeout|engine" },
     { "error", "str" },
     { "nospace", "bool" },
     { "action", "stop|report" },
+    { NULL },
+};
+
+static const QmpArgument recovered_members[] = {
+    { "operation", "read|write|timeout" },
     { NULL },
 };
 
@@ -114,7 +123,7 @@ const QmpEventInfo vm_qmp_events[] = {
       "The migration's status changed; with the capability 'events'." },
     { "BALLOON_CHANGE", balloon_members,
       "The guest has changed how much memory it keeps." },
-    { "VMEMDIRECT_ERROR", error_members, "Paging met an I/O error." },
-    { "VMEMDIRECT_RECOVERED", NULL, "Page-outs succeed again." },
+    { "VMEMDIRECT_ERROR", error_members, "Paging does not work." },
+    { "VMEMDIRECT_RECOVERED", recovered_members, "Paging works again." },
     { NULL },
 };

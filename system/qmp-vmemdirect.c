@@ -49,6 +49,7 @@ static const struct {
     COUNTER("tracker-spent-ns", tracker_spent_ns),
     COUNTER("tracker-round-ns", tracker_round_ns),
     COUNTER("aging-spent-ns", aging_spent_ns),
+    COUNTER("failed-chunks", failed_chunks),
 #undef COUNTER
 };
 
@@ -117,6 +118,28 @@ static json_object *trackers_not_used(const VmdStats *s)
     return object;
 }
 
+/* What is wrong at the moment; empty: nothing. */
+static json_object *troubles(const VmdStats *s)
+{
+    json_object *array = json_object_new_array();
+
+    for (unsigned i = 0; i < VMD_TROUBLE__COUNT; i++) {
+        json_object *entry;
+
+        if (s->trouble[i].failures == 0) {
+            continue;
+        }
+        entry = json_object_new_object();
+        qmp_put_str(entry, "operation", vmd_trouble_to_string(i));
+        qmp_put_str(entry, "error",
+                    vmd_error_to_string(s->trouble[i].error));
+        qmp_put_u64(entry, "failures", s->trouble[i].failures);
+        qmp_put_u64(entry, "since-ms", s->trouble[i].age_ns / VM_NS_PER_MS);
+        json_object_array_add(array, entry);
+    }
+    return array;
+}
+
 static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
                              json_object **ret_value, GError **errp)
 {
@@ -140,6 +163,9 @@ static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
     json_object_object_add(*ret_value, "budget", budget(&s));
     json_object_object_add(*ret_value, "trackers-not-used",
                            trackers_not_used(&s));
+    json_object_object_add(*ret_value, "troubles", troubles(&s));
+    qmp_put_u64(*ret_value, "oldest-request-ms",
+                s.oldest_request_ns / VM_NS_PER_MS);
     json_object_object_add(*ret_value, "chunks-by-state",
                            numbers(s.chunks_by_state,
                                    G_N_ELEMENTS(s.chunks_by_state)));

@@ -41,12 +41,6 @@ enum {
     VM_REQUEST_BALLOON = 1u << 8, /* the guest has changed its balloon */
 };
 
-typedef struct VmEngineEvent {
-    VmdEventKind kind;
-    int error;
-    bool stop;
-} VmEngineEvent;
-
 /* A call that another thread waits for. */
 typedef struct VmCall VmCall;
 
@@ -83,6 +77,10 @@ struct Vm {
     bool events_capability;
     guint balloon_timer;      /* a BALLOON_CHANGE is due; or 0 */
     int64_t balloon_event_us; /* when the last one was sent */
+    bool at_rest;       /* since it last stopped; see vm_rest() */
+    bool reset_waits;   /* the guest's; until the pager is well again */
+    unsigned stopped_by; /* bits: see vm-engine.c */
+    int64_t patient_since_ns; /* the main thread waits for the VM to rest */
     int exit_status;
     int signal_fd;
     guint signal_source;
@@ -90,6 +88,7 @@ struct Vm {
     /* Atomic. Set with release by any thread, taken with acquire by
      * vm_take_requests(): the partner fields are written before. */
     atomic_uint requests;
+    atomic_uint troubles; /* a bit for each VmdTrouble; set by the engine */
     atomic_int debug_exit_status;
     GSource *request_source;
 
@@ -98,7 +97,7 @@ struct Vm {
     VmCond call_done;
     GQueue calls;         /* VmCall, waiting for the main thread */
     bool calls_closed;    /* the main thread will not come any more */
-    GQueue engine_events; /* VmEngineEvent */
+    GQueue engine_events; /* VmdEvent */
     char *internal_error; /* text of the first */
     int64_t reset_told_ns; /* when a vCPU's reset was last reported, or 0 */
 };
@@ -133,6 +132,10 @@ char *vm_devices_help(void);
 bool vm_is_running(const Vm *vm);
 void vm_set_state(Vm *vm, VmRunState state);
 void vm_stop(Vm *vm, VmRunState state);
+/* Of a VM that is stopped: nothing of it moves any more, neither RAM nor the
+ * state of vCPUs and devices. Waits for that; false, with the reason, if it
+ * takes too long. */
+bool vm_rest(Vm *vm, GError **errp);
 bool vm_start(Vm *vm, GError **errp);
 bool vm_power_on(Vm *vm, GError **errp);
 bool vm_reset(Vm *vm, VmCause cause, GError **errp);
@@ -146,7 +149,6 @@ void vm_requests_done(Vm *vm);
 void vm_request(Vm *vm, unsigned bits); /* any thread */
 extern const MachineRequests vm_machine_requests;
 extern const VcpuCallbacks vm_vcpu_callbacks;
-extern const VmdEvents vm_engine_events;
 /*
  * Runs fn on the main thread and waits for it. -ECANCELED if the main thread
  * is on its way out. Not with a lock held.
@@ -156,6 +158,17 @@ int vm_call_main(Vm *vm, int (*fn)(Vm *vm, void *arg), void *arg);
 void vm_close_calls(Vm *vm);
 /* Takes those of the guest's requests that are in bits. Main thread. */
 unsigned vm_take_requests(Vm *vm, unsigned bits);
+
+/* vm-engine.c: the pager's troubles. */
+extern const VmdEvents vm_engine_events;
+void vm_engine_serve(Vm *vm); /* engine_events has news */
+/* For who waits for vCPUs or devices to come to rest; opaque is the Vm. Reads
+ * patient_since_ns, which is set before the wait. */
+bool vm_out_of_patience(void *opaque);
+/* True, with the reason: now is not the time for what touches guest RAM. */
+bool vm_pages_wait(Vm *vm, GError **errp);
+void vm_engine_stopped_by_hand(Vm *vm);
+void vm_engine_started(Vm *vm);
 
 /* vm-migration.c */
 bool vm_migration_start(Vm *vm, GError **errp);

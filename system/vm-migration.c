@@ -26,6 +26,23 @@
 
 /* --- Source ------------------------------------------------------------- */
 
+static void restore_state(Vm *vm)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (vm->state != VM_RUN_FINISH_MIGRATE) {
+        return;
+    }
+    if (vm->state_before_migration != VM_RUN_RUNNING) {
+        vm_set_state(vm, vm->state_before_migration);
+        return;
+    }
+    vm_set_state(vm, VM_RUN_PAUSED);
+    if (!vm_start(vm, &err)) {
+        vm_report("migrate: the VM stays paused: %s", err->message);
+    }
+}
+
 static int stop_main(Vm *vm, void *arg)
 {
     bool *ret_was_running = arg;
@@ -37,6 +54,10 @@ static int stop_main(Vm *vm, void *arg)
     }
     vm->state_before_migration = vm->state;
     vm_stop(vm, VM_RUN_FINISH_MIGRATE);
+    if (!vm_rest(vm, NULL)) {
+        restore_state(vm); /* what still moves cannot be handed over */
+        return -EBUSY;
+    }
     asked = vm_take_requests(vm, VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET);
     if (asked & VM_REQUEST_SHUTDOWN) { /* (2) */
         vm_set_state(vm, vm->state_before_migration);
@@ -56,23 +77,6 @@ static int stop_main(Vm *vm, void *arg)
 static int op_stop(void *opaque, bool *ret_was_running)
 {
     return vm_call_main(opaque, stop_main, ret_was_running);
-}
-
-static void restore_state(Vm *vm)
-{
-    g_autoptr(GError) err = NULL;
-
-    if (vm->state != VM_RUN_FINISH_MIGRATE) {
-        return;
-    }
-    if (vm->state_before_migration != VM_RUN_RUNNING) {
-        vm_set_state(vm, vm->state_before_migration);
-        return;
-    }
-    vm_set_state(vm, VM_RUN_PAUSED);
-    if (!vm_start(vm, &err)) {
-        vm_report("migrate: the VM stays paused: %s", err->message);
-    }
 }
 
 static int resume_main(Vm *vm, void *arg)

@@ -25,7 +25,6 @@
 #include "util/error.h"
 #include "util/log.h"
 
-#define ENGINE_EVENTS_MAX 64u
 #define RESET_TELL_EVERY_NS (10 * VM_NS_PER_SEC)
 
 struct VmCall {
@@ -123,27 +122,6 @@ const VcpuCallbacks vm_vcpu_callbacks = {
     .internal_error = vcpu_internal_error,
 };
 
-static void engine_event(void *opaque, VmdEventKind kind, int error,
-                         bool stop)
-{
-    Vm *vm = opaque;
-    VmEngineEvent *event = g_new0(VmEngineEvent, 1);
-
-    event->kind = kind;
-    event->error = ABS(error); /* it comes as -errno */
-    event->stop = stop;
-    vm_mutex_lock(&vm->lock);
-    if (vm->engine_events.length < ENGINE_EVENTS_MAX ||
-        kind == VMD_EVENT_FATAL) {
-        g_queue_push_tail(&vm->engine_events, g_steal_pointer(&event));
-    }
-    vm_mutex_unlock(&vm->lock);
-    g_free(event);
-    vm_request(vm, VM_REQUEST_ENGINE);
-}
-
-const VmdEvents vm_engine_events = { .event = engine_event };
-
 int vm_call_main(Vm *vm, int (*fn)(Vm *vm, void *arg), void *arg)
 {
     VmCall call = { .fn = fn, .arg = arg, .result = -ECANCELED };
@@ -200,53 +178,6 @@ static void serve_calls(Vm *vm)
     }
 }
 
-static void engine_error(Vm *vm, const VmEngineEvent *event)
-{
-    static const char *const operations[] = {
-        [VMD_EVENT_WRITE_ERROR] = "write",
-        [VMD_EVENT_READ_ERROR] = "read",
-        [VMD_EVENT_FATAL] = "engine",
-    };
-    bool stop = event->stop || event->kind != VMD_EVENT_WRITE_ERROR;
-    json_object *data = json_object_new_object();
-
-    qmp_put_str(data, "operation", operations[event->kind]);
-    qmp_put_str(data, "error", g_strerror(event->error));
-    qmp_put_bool(data, "nospace", event->error == ENOSPC);
-    qmp_put_str(data, "action", stop ? "stop" : "report");
-    qmp_event(vm->monitor, "VMEMDIRECT_ERROR", data);
-    vm_report("-vmemdirect: %s error: %s%s", operations[event->kind],
-              g_strerror(event->error), stop ? "; the VM is stopped" : "");
-    if (stop) {
-        vm_stop(vm, event->kind == VMD_EVENT_FATAL ? VM_RUN_INTERNAL_ERROR
-                                                   : VM_RUN_IO_ERROR);
-    }
-}
-
-static VmEngineEvent *pop_engine_event(Vm *vm)
-{
-    VmEngineEvent *event;
-
-    vm_mutex_lock(&vm->lock);
-    event = g_queue_pop_head(&vm->engine_events);
-    vm_mutex_unlock(&vm->lock);
-    return event;
-}
-
-static void serve_engine(Vm *vm)
-{
-    VmEngineEvent *event;
-
-    while ((event = pop_engine_event(vm))) {
-        if (event->kind == VMD_EVENT_RECOVERED) {
-            qmp_event(vm->monitor, "VMEMDIRECT_RECOVERED", NULL);
-        } else {
-            engine_error(vm, event);
-        }
-        g_free(event);
-    }
-}
-
 static void serve_internal_error(Vm *vm)
 {
     g_autofree char *text = NULL;
@@ -264,7 +195,9 @@ static void serve_reset(Vm *vm, VmCause cause)
 
     /* A request that was overtaken by a stop still holds: the guest waits
      * for it. */
-    if (!vm_reset(vm, cause, &err)) {
+    if (vm_pages_wait(vm, NULL)) {
+        vm->reset_waits = true;
+    } else if (!vm_reset(vm, cause, &err)) {
         vm_report("reset: %s", err->message);
     }
 }
@@ -310,7 +243,7 @@ static gboolean requests_dispatch(GSource *source, GSourceFunc fn,
         serve_internal_error(vm);
     }
     if (bits & VM_REQUEST_ENGINE) {
-        serve_engine(vm);
+        vm_engine_serve(vm);
     }
     if (bits & VM_REQUEST_SHUTDOWN) {
         vm_shutdown(vm, VM_CAUSE_GUEST_SHUTDOWN);

@@ -18,6 +18,7 @@
  */
 #include "system-internal.h"
 
+#include "util/clock.h"
 #include "util/error.h"
 
 bool vm_is_running(const Vm *vm)
@@ -34,17 +35,31 @@ void vm_set_state(Vm *vm, VmRunState state)
     vm->state = state;
 }
 
+/* Both are tried, so that what can rest does. */
 static void stop_everything(Vm *vm)
 {
     if (vm->has_machine) {
-        vcpus_pause(vm->vcpus);
-        machine_quiesce(&vm->machine);
+        vm->patient_since_ns = vm_clock_ns();
+        vm->at_rest = vcpus_pause_unless(vm->vcpus, vm_out_of_patience, vm);
+        vm->at_rest = machine_quiesce(&vm->machine) && vm->at_rest;
     }
+}
+
+bool vm_rest(Vm *vm, GError **errp)
+{
+    if (vm->has_machine && !vm->at_rest) {
+        stop_everything(vm);
+    }
+    return !vm->has_machine || vm->at_rest ||
+           vm_error_set(errp, 0, "The VM is not at rest: it waits for its "
+                        "swap file");
 }
 
 static void start_everything(Vm *vm)
 {
     if (vm->has_machine) {
+        vm->at_rest = false;
+        vm->patient_since_ns = vm_clock_ns();
         machine_resume(&vm->machine);
         vcpus_resume(vm->vcpus);
     }
@@ -71,10 +86,8 @@ bool vm_start(Vm *vm, GError **errp)
         !vm_images_activate(vm, errp)) {
         return false;
     }
-    if (vm->engine && vm->state == VM_RUN_IO_ERROR) {
-        vmd_engine_retry(vm->engine);
-    }
     vm_set_state(vm, VM_RUN_RUNNING);
+    vm_engine_started(vm);
     qmp_event(vm->monitor, "RESUME", NULL); /* (2) */
     start_everything(vm);
     return true;
@@ -126,7 +139,7 @@ bool vm_reset(Vm *vm, VmCause cause, GError **errp)
     if (was_running) {
         stop_everything(vm);
     }
-    if (!vm_power_on(vm, errp)) {
+    if (!vm_rest(vm, errp) || !vm_power_on(vm, errp)) {
         vm->state = VM_RUN_INTERNAL_ERROR; /* from anywhere: nothing to run */
         return false;
     }

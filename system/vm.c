@@ -172,6 +172,8 @@ static bool board_start(Vm *vm, GError **errp)
     vm->machine.backends = &vm_machine_backends;
     vm->machine.backends_opaque = vm;
     vm->machine.io_context = io_thread_context(vm->io);
+    vm->machine.out_of_patience = vm_out_of_patience;
+    vm->machine.patience_opaque = vm;
     vm->pc = pc_machine_new(&cfg, &vm->machine, errp);
     return vm->pc != NULL;
 }
@@ -204,7 +206,7 @@ static void vcpus_stop(Vm *vm)
 static bool io_run_start(Vm *vm, GError **errp)
 {
     io_thread_start(vm->io);
-    machine_quiesce(&vm->machine);
+    (void)machine_quiesce(&vm->machine);
     return true;
 }
 
@@ -317,6 +319,9 @@ void vm_free(Vm *vm)
 {
     if (!vm) {
         return;
+    }
+    if (vm->engine && atomic_load(&vm->troubles) != 0) {
+        vmd_engine_abandon(vm->engine); /* nobody may wait for it for ever */
     }
     vm_balloon_stop(vm);
     undo_steps(vm);

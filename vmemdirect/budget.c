@@ -107,7 +107,7 @@ static const char *obstacle(const VmdPager *p)
     if (p->fatal) {
         return "engine";
     }
-    if (p->write_error != 0) {
+    if (vmd_health_has(&p->health, VMD_TROUBLE_WRITE)) {
         return "write-error";
     }
     if (p->cfg.now_ns() - p->budget.moved_ns < STUCK_NS) {

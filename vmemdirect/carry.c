@@ -132,6 +132,13 @@ static bool lend(VmdPager *p, RamImport *im)
     return true;
 }
 
+static void lend_nothing(VmdPager *p, RamImport *im)
+{
+    im->frame = NULL;
+    im->buf = NULL;
+    p->cfg.import_lent(im);
+}
+
 static FrameNo take_frame(RamImport *im)
 {
     FrameNo f = GPOINTER_TO_UINT(im->frame) - 1;
@@ -142,7 +149,9 @@ static FrameNo take_frame(RamImport *im)
 
 void vmd_carry_import_begin(VmdPager *p, RamImport *im)
 {
-    if (!g_queue_is_empty(&p->frame_waiters) || !lend(p, im)) {
+    if (p->fatal) {
+        lend_nothing(p, im);
+    } else if (!g_queue_is_empty(&p->frame_waiters) || !lend(p, im)) {
         g_queue_push_tail(&p->frame_waiters, im);
     }
 }
@@ -261,6 +270,9 @@ int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history)
 {
     unsigned long all[RAM_CHUNK_LONGS];
 
+    if (p->fatal) {
+        return -EIO;
+    }
     if (is_busy(p, c)) {
         return -EAGAIN;
     }
@@ -270,6 +282,20 @@ int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history)
         vmd_history_set(p, c, history);
     }
     return 0;
+}
+
+void vmd_carry_abandon(VmdPager *p)
+{
+    RamImport *im;
+
+    while ((im = g_queue_pop_head(&p->frame_waiters))) {
+        lend_nothing(p, im);
+    }
+    while ((im = g_queue_pop_head(&p->held_imports))) {
+        vmd_carry_import_abort(p, im);
+        im->result = -EIO;
+        im->done(im);
+    }
 }
 
 void vmd_carry_step(VmdPager *p)

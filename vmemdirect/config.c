@@ -21,6 +21,8 @@ VmdConfig *vmd_config_new(void)
     cfg->aging_interval_ms = 1000;
     cfg->poll_us = 50;
     cfg->stop_on_write_error = true;
+    cfg->io_timeout_s = 30;
+    cfg->stop_on_timeout = true;
     return cfg;
 }
 
@@ -167,16 +169,41 @@ static bool set_keep_swap(VmdConfig *cfg, const char *value, GError **errp)
     return true;
 }
 
-static bool set_write_error(VmdConfig *cfg, const char *value, GError **errp)
+static bool parse_policy(const char *key, const char *value, bool *ret_stop,
+                         GError **errp)
 {
     static const char *const words[] = { "report", "stop", NULL };
     int i = word_index(value, words);
 
     if (i < 0) {
-        return bad_value("write-error", value, "stop or report", errp);
+        return bad_value(key, value, "stop or report", errp);
     }
-    cfg->stop_on_write_error = i == 1;
+    *ret_stop = i == 1;
     return true;
+}
+
+static bool set_write_error(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return parse_policy("write-error", value, &cfg->stop_on_write_error,
+                        errp);
+}
+
+static bool set_read_error(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return strcmp(value, "stop") == 0 ||
+           bad_value("read-error", value, "stop", errp);
+}
+
+static bool set_io_timeout(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return parse_number("io-timeout", value, 0, 3600, &cfg->io_timeout_s,
+                        errp);
+}
+
+static bool set_timeout_error(VmdConfig *cfg, const char *value,
+                              GError **errp)
+{
+    return parse_policy("timeout-error", value, &cfg->stop_on_timeout, errp);
 }
 
 static const struct {
@@ -193,6 +220,9 @@ static const struct {
     { "poll-us", set_poll },
     { "keep-swap", set_keep_swap },
     { "write-error", set_write_error },
+    { "read-error", set_read_error },
+    { "io-timeout", set_io_timeout },
+    { "timeout-error", set_timeout_error },
 };
 
 bool vmd_config_set(VmdConfig *cfg, const char *key, const char *value,

@@ -31,6 +31,8 @@ struct VmdConfig {
     uint64_t poll_us;
     bool keep_swap;
     bool stop_on_write_error;
+    uint64_t io_timeout_s; /* 0: never */
+    bool stop_on_timeout;
 };
 
 #endif

@@ -385,17 +385,18 @@ static const VmdMemOps *choose_mode(const VmdConfig *cfg, VmdEngine *vmd,
                                                   : &vmd_mem_copy;
 }
 
-static VmdIo *choose_io(const VmdConfig *cfg, int fd, GError **errp)
+static VmdIo *choose_io(const VmdConfig *cfg, int fd, uint64_t bytes,
+                        GError **errp)
 {
     g_autoptr(GError) why = NULL;
     VmdIo *io = NULL;
 
     if (cfg->io != VMD_IO_AIO) {
-        io = vmd_io_uring_new(fd, VMD_IO_DEPTH,
+        io = vmd_io_uring_new(fd, bytes, VMD_IO_DEPTH,
                               cfg->io == VMD_IO_URING ? errp : &why);
     }
     if (!io && cfg->io != VMD_IO_URING) {
-        io = vmd_io_aio_new(fd, VMD_IO_DEPTH, errp);
+        io = vmd_io_aio_new(fd, bytes, VMD_IO_DEPTH, errp);
     }
     return io;
 }
@@ -472,6 +473,8 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
         .tracker = vmd->tracker,
         .aging_interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
         .stop_on_write_error = cfg->stop_on_write_error,
+        .stop_on_timeout = cfg->stop_on_timeout,
+        .io_timeout_ns = (int64_t)cfg->io_timeout_s * VM_NS_PER_SEC,
         .mem = mem,
         .mem_opaque = vmd->faults,
         .io = vmd->io,
@@ -518,7 +521,7 @@ static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
     if (vmd->swap_fd < 0) {
         return false;
     }
-    vmd->io = choose_io(cfg, vmd->swap_fd, errp);
+    vmd->io = choose_io(cfg, vmd->swap_fd, vmd->bytes, errp);
     if (!vmd->io) {
         return false;
     }
@@ -786,14 +789,35 @@ bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp)
     return true;
 }
 
-static void call_retry(VmdPager *p, void *arg)
+static void run_retry(VmdEngine *vmd, Message *m)
 {
-    vmd_pager_retry(p);
+    g_free(m);
+    vmd_pager_retry(&vmd->pager);
+}
+
+static void run_abandon(VmdEngine *vmd, Message *m)
+{
+    g_free(m);
+    vmd_pager_abandon(&vmd->pager);
+}
+
+/* For who has no time to wait. */
+static void post_new(VmdEngine *vmd, void (*run)(VmdEngine *, Message *))
+{
+    Message *m = g_new0(Message, 1);
+
+    m->run = run;
+    post(vmd, m);
 }
 
 void vmd_engine_retry(VmdEngine *vmd)
 {
-    call_pager(vmd, call_retry, NULL);
+    post_new(vmd, run_retry);
+}
+
+void vmd_engine_abandon(VmdEngine *vmd)
+{
+    post_new(vmd, run_abandon);
 }
 
 /* --- placement ----------------------------------------------------------- */
@@ -957,7 +981,7 @@ static int placement_import_begin(void *opaque, RamImport *im)
     }
     post(vmd, &call.message);
     wait_for(vmd, &call.message);
-    return 0;
+    return im->buf ? 0 : -EIO;
 }
 
 static void run_import_commit(VmdEngine *vmd, Message *m)

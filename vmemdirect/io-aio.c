@@ -20,7 +20,8 @@
 typedef struct IoAio {
     VmdIo io;
     io_context_t context;
-    int fd, event_fd;
+    VmdIoFile file;
+    int event_fd;
     unsigned depth, in_flight;
     struct iocb *slots;     /* depth of them */
     struct iocb **free_slots;
@@ -45,9 +46,14 @@ static int aio_submit(VmdIo *io, VmdIoRequest *req)
     IoAio *a = (IoAio *)io;
 
     if (req->op == VMD_IO_PUNCH) {
-        int r = fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+        int r = fallocate(a->file.fd,
+                          FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                           (off_t)req->offset, req->len);
         finish_later(a, req, r < 0 ? errno : 0);
+        return 0;
+    }
+    if (vmd_io_file_check(&a->file, req) < 0) {
+        finish_later(a, req, ENODATA);
         return 0;
     }
     if (a->free_count == 0) {
@@ -58,9 +64,9 @@ static int aio_submit(VmdIo *io, VmdIoRequest *req)
     size_t len = req->len - req->progress;
     long long offset = (long long)(req->offset + req->progress);
     if (req->op == VMD_IO_READ) {
-        io_prep_pread(cb, a->fd, buf, len, offset);
+        io_prep_pread(cb, a->file.fd, buf, len, offset);
     } else {
-        io_prep_pwrite(cb, a->fd, buf, len, offset);
+        io_prep_pwrite(cb, a->file.fd, buf, len, offset);
     }
     io_set_eventfd(cb, a->event_fd);
     cb->data = req;
@@ -132,7 +138,8 @@ static unsigned aio_reap(VmdIo *io)
 
             a->free_slots[a->free_count++] = cb;
             a->in_flight--;
-            bool again = vmd_io_advance(req, (int64_t)(long)events[i].res,
+            bool again = vmd_io_advance(&a->file, req,
+                                        (int64_t)(long)events[i].res,
                                         &result);
             if (again && aio_submit(io, req) == 0) {
                 continue;
@@ -171,7 +178,7 @@ static const VmdIoOps aio_ops = {
     .free = aio_free,
 };
 
-VmdIo *vmd_io_aio_new(int fd, unsigned depth, GError **errp)
+VmdIo *vmd_io_aio_new(int fd, uint64_t bytes, unsigned depth, GError **errp)
 {
     g_autofree IoAio *a = g_new0(IoAio, 1);
 
@@ -187,7 +194,7 @@ VmdIo *vmd_io_aio_new(int fd, unsigned depth, GError **errp)
         return NULL;
     }
     a->io.ops = &aio_ops;
-    a->fd = fd;
+    vmd_io_file_init(&a->file, fd, bytes);
     a->depth = depth;
     a->slots = g_new0(struct iocb, depth);
     a->free_slots = g_new0(struct iocb *, depth);

@@ -17,9 +17,35 @@
 typedef struct IoUring {
     VmdIo io;
     struct io_uring ring;
-    int fd;
+    VmdIoFile file;
     unsigned in_flight, depth;
 } IoUring;
+
+static void prepare(IoUring *u, struct io_uring_sqe *sqe, VmdIoRequest *req)
+{
+    uint64_t offset = req->offset + req->progress;
+    uint32_t len = req->len - req->progress;
+
+    if (vmd_io_file_check(&u->file, req) < 0) {
+        io_uring_prep_nop(sqe); /* ends with nothing done */
+        return;
+    }
+    switch (req->op) {
+    case VMD_IO_READ:
+        io_uring_prep_read(sqe, u->file.fd, req->buf + req->progress, len,
+                           offset);
+        break;
+    case VMD_IO_WRITE:
+        io_uring_prep_write(sqe, u->file.fd, req->buf + req->progress, len,
+                            offset);
+        break;
+    case VMD_IO_PUNCH:
+        io_uring_prep_fallocate(sqe, u->file.fd,
+                                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                (off_t)offset, len);
+        break;
+    }
+}
 
 static int uring_submit(VmdIo *io, VmdIoRequest *req)
 {
@@ -30,21 +56,7 @@ static int uring_submit(VmdIo *io, VmdIoRequest *req)
     if (u->in_flight == u->depth || !(sqe = io_uring_get_sqe(&u->ring))) {
         return -EAGAIN;
     }
-    uint64_t offset = req->offset + req->progress;
-    uint32_t len = req->len - req->progress;
-    switch (req->op) {
-    case VMD_IO_READ:
-        io_uring_prep_read(sqe, u->fd, req->buf + req->progress, len, offset);
-        break;
-    case VMD_IO_WRITE:
-        io_uring_prep_write(sqe, u->fd, req->buf + req->progress, len, offset);
-        break;
-    case VMD_IO_PUNCH:
-        io_uring_prep_fallocate(sqe, u->fd,
-                                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                (off_t)offset, len);
-        break;
-    }
+    prepare(u, sqe, req);
     io_uring_sqe_set_data(sqe, req);
     u->in_flight++;
     return 0;
@@ -74,7 +86,7 @@ static unsigned uring_reap(VmdIo *io)
         io_uring_cqe_seen(&u->ring, cqe);
         u->in_flight--;
         bool again = raw == -EAGAIN || raw == -EINTR ||
-                     vmd_io_advance(req, raw, &result);
+                     vmd_io_advance(&u->file, req, raw, &result);
         if (again && uring_submit(io, req) == 0) {
             continue;
         }
@@ -106,7 +118,8 @@ static const VmdIoOps uring_ops = {
     .free = uring_free,
 };
 
-VmdIo *vmd_io_uring_new(int fd, unsigned depth, GError **errp)
+VmdIo *vmd_io_uring_new(int fd, uint64_t bytes, unsigned depth,
+                        GError **errp)
 {
     IoUring *u = g_new0(IoUring, 1);
 
@@ -117,7 +130,7 @@ VmdIo *vmd_io_uring_new(int fd, unsigned depth, GError **errp)
         return NULL;
     }
     u->io.ops = &uring_ops;
-    u->fd = fd;
+    vmd_io_file_init(&u->file, fd, bytes);
     u->depth = depth;
     return &u->io;
 }

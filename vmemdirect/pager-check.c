@@ -117,13 +117,14 @@ static void check_frames(const VmdPager *p)
 void vmd_pager_check(VmdPager *p)
 {
     uint64_t resident = 0, by_state[VMD_STATE__COUNT] = { 0 };
-    uint64_t standby_pages = 0, writing_pages = 0;
+    uint64_t standby_pages = 0, writing_pages = 0, failing = 0;
 
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
         const VmdChunk *chunk = &p->chunks[c];
         check_chunk(p, c);
         check_history(p, c);
         by_state[chunk->state]++;
+        failing += chunk->failed;
         for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
             if (vmd_page_in_frame(p, c, i)) {
                 standby_pages += chunk->state == VMD_STANDBY;
@@ -141,6 +142,9 @@ void vmd_pager_check(VmdPager *p)
     check_list(p, &p->behind, VMD_RESIDENT, -1);
     g_assert(resident + p->behind.count == by_state[VMD_RESIDENT]);
     g_assert(p->standby.count == by_state[VMD_STANDBY]);
+    g_assert(failing + by_state[VMD_FAILED] == p->failed_chunks);
+    g_assert(p->failed_chunks == 0 ||
+             vmd_health_has(&p->health, VMD_TROUBLE_READ)); /* (11) */
     g_assert(standby_pages == p->standby_pages);
     g_assert(writing_pages == p->writing_pages);
     g_assert(vm_bitmap_count(p->present, 0, p->cfg.pages) ==
@@ -206,6 +210,10 @@ void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret)
         ret->key_histogram[chunk->key]++;
         ret->pinned_chunks += atomic_load(&p->pins[c]) > 0;
     }
+    ret->failed_chunks = p->failed_chunks;
+    int64_t now = p->cfg.now_ns(), oldest = vmd_transfers_oldest_ns(p);
+    ret->oldest_request_ns = oldest == 0 ? 0 : (uint64_t)(now - oldest);
+    vmd_health_stats(&p->health, now, ret);
     ret->stored_bytes = vm_bitmap_count(p->occupied, 0, p->cfg.pages) *
                         RAM_PAGE_BYTES;
     ret->tracker = p->tracker ? p->tracker->ops->name : "off";

@@ -16,6 +16,7 @@
  *   stride.c    faults at equal distances
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
+ *   health.c    what is wrong, and who has been told
  *   engine.c    the thread, the mailbox, the public interface
  *
  * Everything here belongs to the pager thread, but for what is marked.
@@ -28,6 +29,7 @@
 #include <glib.h>
 #include <stdatomic.h>
 
+#include "health.h"
 #include "io.h"
 #include "mem.h"
 #include "tracker.h"
@@ -52,6 +54,7 @@ typedef uint32_t FrameNo;
 #define VMD_READ_TRIES 3u
 #define VMD_GHOST_FAULTS 10000u /* on a page that should be there, in a row */
 #define VMD_RETRY_NS (1000 * 1000 * 1000LL)
+#define VMD_BEAT_NS (1000 * 1000 * 1000LL) /* it looks after itself */
 #define VMD_AGING_SLICES 16u
 #define VMD_LANDINGS 64u       /* small reads planned or in flight */
 #define VMD_LANDING_PAGES 16u  /* the largest of them */
@@ -158,6 +161,7 @@ typedef struct VmdSlot {
     VmdTransfer *transfer; /* NULL: a punch */
     ChunkNo chunk;
     uint32_t first, count; /* pages of the chunk */
+    int64_t since_ns; /* in the device since; 0: not */
     struct VmdSlot *next_free;
 } VmdSlot;
 
@@ -201,7 +205,8 @@ typedef struct VmdPagerConfig {
     uint8_t *huge_stage; /* where a huge page is made; NULL: none are */
     VmdTracker *tracker; /* NULL: none */
     int64_t aging_interval_ns;
-    bool stop_on_write_error;
+    bool stop_on_write_error, stop_on_timeout;
+    int64_t io_timeout_ns; /* 0: never */
     const VmdMemOps *mem;
     void *mem_opaque;
     VmdIo *io;
@@ -274,8 +279,10 @@ typedef struct VmdPager {
     VmdSlot *slots, *free_slots;
 
     int64_t huge_retry_ns; /* no huge page is asked for before */
-    int write_error;       /* 0 or -errno of the last failed write */
-    int64_t write_retry_ns;
+    VmdHealth health;
+    int64_t next_beat_ns;
+    uint64_t failed_chunks; /* FAILED, or failed and I/O in flight */
+    int64_t write_retry_ns; /* while VMD_TROUBLE_WRITE lasts */
     bool fatal;
 
     uint16_t interval;       /* the present one's number */
@@ -341,6 +348,8 @@ void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
                           const unsigned long *pages);
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im);
 void vmd_pager_fatal(VmdPager *p, int error);
+/* Nobody needs the memory any more; whoever waits gets -EIO. */
+void vmd_pager_abandon(VmdPager *p);
 
 static inline PageNo vmd_first_page(const VmdPager *p, ChunkNo c)
 {
@@ -498,6 +507,8 @@ void vmd_transfer_start(VmdPager *p, VmdTransfer *t);
 void vmd_transfer_retry(VmdPager *p, VmdTransfer *t, uint32_t first,
                         uint32_t count);
 void vmd_transfers_pump(VmdPager *p);
+/* When the oldest request in the device was given to it; 0: there is none. */
+int64_t vmd_transfers_oldest_ns(const VmdPager *p);
 bool vmd_punch(VmdPager *p, ChunkNo c, uint32_t first, uint32_t count);
 
 /* --- reclaim.c ---------------------------------------------------------- */
@@ -513,6 +524,8 @@ void vmd_carry_import_commit(VmdPager *p, RamImport *im);
 void vmd_carry_import_abort(VmdPager *p, RamImport *im);
 int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history);
 void vmd_carry_step(VmdPager *p); /* waiters and held imports */
+/* The engine cannot go on: imports that wait are failed. */
+void vmd_carry_abandon(VmdPager *p);
 void vmd_carry_chunk_infos(VmdPager *p, RamChunkInfo *ret);
 uint64_t vmd_carry_budget_pages(const VmdPager *p);
 

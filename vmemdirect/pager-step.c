@@ -11,11 +11,43 @@
  */
 #include "pager-internal.h"
 
+#include <errno.h>
+
+#include "util/clock.h"
+
+static void check_timeout(VmdPager *p, int64_t now)
+{
+    int64_t oldest = vmd_transfers_oldest_ns(p);
+
+    if (p->cfg.io_timeout_ns == 0) {
+        return;
+    }
+    if (oldest != 0 && now - oldest >= p->cfg.io_timeout_ns) {
+        vmd_health_failed(&p->health, VMD_TROUBLE_TIMEOUT, -ETIMEDOUT, now);
+    } else {
+        vmd_health_good(&p->health, VMD_TROUBLE_TIMEOUT, now);
+    }
+}
+
+/* What has to be looked at now and then, whatever happens or does not. */
+static void beat(VmdPager *p, int64_t now)
+{
+    if (now >= p->next_beat_ns) {
+        p->next_beat_ns = now + VMD_BEAT_NS;
+        check_timeout(p, now);
+        if (p->failed_chunks == 0) { /* by a retry, or discarded */
+            vmd_health_good(&p->health, VMD_TROUBLE_READ, now);
+        }
+        vmd_health_step(&p->health, now);
+    }
+}
+
 void vmd_pager_step(VmdPager *p)
 {
     int64_t now = p->cfg.now_ns();
 
     p->cfg.io->ops->reap(p->cfg.io);
+    beat(p, now);
     if (!p->fatal) {
         vmd_history_tick(p, now);
         vmd_reclaim_step(p);
@@ -25,21 +57,25 @@ void vmd_pager_step(VmdPager *p)
         vmd_reclaim_punch(p);
     } else {
         vmd_pager_serve_pin_waiters(p);
+        vmd_carry_abandon(p);
     }
     vmd_transfers_pump(p);
 }
 
 int64_t vmd_pager_deadline_ns(const VmdPager *p)
 {
+    int64_t next = MIN(vmd_history_deadline_ns(p), p->next_beat_ns);
     bool work = p->pending_count > 0 || p->pin_waiters || p->reclaiming ||
                 !g_queue_is_empty((GQueue *)&p->frame_waiters) ||
                 !g_queue_is_empty((GQueue *)&p->held_imports);
 
     if (work && !p->fatal && p->in_flight == 0) {
-        /* Nothing will wake us: pinned chunks, or a write error. */
-        return MIN(vmd_history_deadline_ns(p), p->cfg.now_ns() + 1000 * 1000);
+        /* Nothing will wake us: pinned chunks, or a trouble. */
+        int64_t again = vmd_health_any(&p->health) ? 50 * VM_NS_PER_MS
+                                                   : VM_NS_PER_MS;
+        return MIN(next, p->cfg.now_ns() + again);
     }
-    return vmd_history_deadline_ns(p);
+    return next;
 }
 
 uint32_t vmd_pager_frames_needed(uint64_t pages, uint32_t chunk_pages)
@@ -48,9 +84,22 @@ uint32_t vmd_pager_frames_needed(uint64_t pages, uint32_t chunk_pages)
            VMD_EXTRA_FRAMES;
 }
 
+void vmd_pager_abandon(VmdPager *p)
+{
+    p->fatal = true; /* without an event: it is not a failure */
+}
+
 void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg)
 {
+    const bool stop[VMD_TROUBLE__COUNT] = {
+        [VMD_TROUBLE_WRITE] = cfg->stop_on_write_error,
+        [VMD_TROUBLE_READ] = true, /* nothing can stand in for it */
+        [VMD_TROUBLE_TIMEOUT] = cfg->stop_on_timeout,
+        [VMD_TROUBLE_ENGINE] = true,
+    };
+
     *p = (VmdPager){ .cfg = *cfg };
+    vmd_health_init(&p->health, cfg->events, cfg->events_opaque, stop);
     p->chunk_count = (uint32_t)((cfg->pages + cfg->chunk_pages - 1) /
                                 cfg->chunk_pages);
     p->chunks = g_new0(VmdChunk, p->chunk_count);

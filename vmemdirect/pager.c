@@ -61,8 +61,8 @@
  *       were not discarded meanwhile: a read, for those still stored and
  *       absent; a write, for those still in the frame and absent.
  *  (11) A chunk is FAILED, or will be when its I/O ends (failed), only while
- *       an event has told of it and no retry has followed: nobody waits for
- *       a repair that nobody knows of.
+ *       VMD_TROUBLE_READ lasts and no retry has followed: nobody waits for a
+ *       repair that nobody knows of.
  *
  * Discard. The guest gives pages up, and from then on they read as zero:
  * they leave all four places within the call, whatever the chunk is doing,
@@ -146,6 +146,8 @@ static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
     if (state == VMD_RESIDENT && chunk->state != VMD_RESIDENT) {
         chunk->fresh = true;
     }
+    p->failed_chunks -= chunk->state == VMD_FAILED;
+    p->failed_chunks += state == VMD_FAILED;
     chunk->state = (uint8_t)state;
     if (state == VMD_RESIDENT) {
         vmd_resident_add(p, c);
@@ -236,8 +238,8 @@ void vmd_pager_fatal(VmdPager *p, int error)
 {
     if (!p->fatal) {
         p->fatal = true;
-        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_FATAL, -error,
-                             /* stop= */ true);
+        vmd_health_failed(&p->health, VMD_TROUBLE_ENGINE, error,
+                          p->cfg.now_ns());
     }
 }
 
@@ -988,6 +990,15 @@ static void forget_zero_pages(VmdPager *p, ChunkNo c)
     }
 }
 
+/* It is FAILED, or will be when its I/O is quiet. */
+static void set_failed(VmdPager *p, ChunkNo c, bool failed)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    p->failed_chunks += (uint64_t)failed - chunk->failed;
+    chunk->failed = failed;
+}
+
 /* The chunk's I/O has ended: FAILED if a page of it cannot be read. */
 static void leave_frame(VmdPager *p, ChunkNo c)
 {
@@ -995,7 +1006,7 @@ static void leave_frame(VmdPager *p, ChunkNo c)
     bool failed = chunk->failed &&
                   any_in_file_only(p, c, 0, vmd_chunk_len(p, c));
 
-    chunk->failed = false;
+    set_failed(p, c, false);
     chunk->sampled = false;
     chunk->ahead = false;
     set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
@@ -1038,24 +1049,11 @@ bool vmd_chunk_write_back(VmdPager *p, ChunkNo c)
 
 static void note_write_error(VmdPager *p, int result)
 {
-    bool first = p->write_error == 0;
+    int64_t now = p->cfg.now_ns();
 
     p->stats.write_errors++;
-    p->write_error = result;
-    p->write_retry_ns = p->cfg.now_ns() + VMD_RETRY_NS;
-    if (first) {
-        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_WRITE_ERROR,
-                             -result, p->cfg.stop_on_write_error);
-    }
-}
-
-static void note_write_success(VmdPager *p)
-{
-    if (p->write_error != 0) {
-        p->write_error = 0;
-        p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_RECOVERED, 0,
-                             /* stop= */ false);
-    }
+    p->write_retry_ns = now + VMD_RETRY_NS;
+    vmd_health_failed(&p->health, VMD_TROUBLE_WRITE, result, now);
 }
 
 /* T16 */
@@ -1078,7 +1076,7 @@ void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
         note_write_error(p, result);
         return;
     }
-    note_write_success(p);
+    vmd_health_good(&p->health, VMD_TROUBLE_WRITE, p->cfg.now_ns());
     for (uint32_t i = first; i < first + count; i++) {
         if (vmd_page_in_frame(p, t->chunk, i) &&
             !vmd_page_present(p, base + i)) { /* (5), (10) */
@@ -1104,12 +1102,11 @@ static void fail_chunk(VmdPager *p, ChunkNo c, int error)
         vmd_chunk_recall(p, c);
     }
     if (chunk->state == VMD_FILLING || chunk->state == VMD_WRITING) {
-        chunk->failed = true; /* FAILED when its I/O is quiet */
+        set_failed(p, c, true);
     } else {
         set_state(p, c, VMD_FAILED);
     }
-    p->cfg.events->event(p->cfg.events_opaque, VMD_EVENT_READ_ERROR, -error,
-                         /* stop= */ true);
+    vmd_health_failed(&p->health, VMD_TROUBLE_READ, error, p->cfg.now_ns());
 }
 
 /* Copies pages [k, k+n) of a landing into the guest. */
@@ -1475,7 +1472,8 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
 
 /* --- pins ---------------------------------------------------------------- */
 
-/* T22. 0: all there; 1: not yet; -EIO: never. Starts what is missing. */
+/* T22. 0: all there; 1: not yet; -EIO: never. Starts what is missing. A page
+ * that is unreadable may be repaired: its waiter waits as a vCPU does. */
 static int pin_progress(VmdPager *p, const VmdPinWaiter *w)
 {
     int result = 0;
@@ -1485,8 +1483,7 @@ static int pin_progress(VmdPager *p, const VmdPinWaiter *w)
             continue;
         }
         VmdPendingFault fault = { page, VM_FAULT_WRITE, p->cfg.now_ns() };
-        ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
-        if (p->chunks[c].state == VMD_FAILED || p->fatal) {
+        if (p->fatal) {
             return -EIO;
         }
         (void)serve(p, &fault);
@@ -1525,10 +1522,19 @@ void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w)
 void vmd_pager_retry(VmdPager *p)
 {
     p->write_retry_ns = 0;
+    vmd_health_retry(&p->health);
+    if (!vmd_health_has(&p->health, VMD_TROUBLE_READ)) {
+        return;
+    }
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
-        p->chunks[c].failed = false; /* (11) */
-        if (p->chunks[c].state == VMD_FAILED) {
+        VmdChunk *chunk = &p->chunks[c];
+        if (chunk->state == VMD_FAILED) {
             set_state(p, c, settled_state(p, c));
+        } else if (chunk->failed) {
+            /* With I/O in flight still: who waits faults again, and its page
+             * is read once more. */
+            set_failed(p, c, false);
+            wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
         }
     }
 }

@@ -62,7 +62,7 @@ static bool writes_allowed(const VmdPager *p, int64_t now)
     uint64_t limit = (uint64_t)WRITING_CHUNKS_MAX * p->cfg.chunk_pages;
 
     return p->writing_pages < MAX(limit, 256u) &&
-           (p->write_error == 0 ||
+           (!vmd_health_has(&p->health, VMD_TROUBLE_WRITE) ||
             (now >= p->write_retry_ns && p->requests[VMD_WRITE] == 0 &&
              p->queue[VMD_WRITE].first == NULL));
 }
@@ -108,8 +108,8 @@ static void decide(VmdPager *p)
  * the device has all the writes that it may have. */
 static bool moves_help(const VmdPager *p, int64_t now)
 {
-    return p->write_error != 0 || writes_allowed(p, now) ||
-           p->standby_pages < standby_target(p);
+    return vmd_health_has(&p->health, VMD_TROUBLE_WRITE) ||
+           writes_allowed(p, now) || p->standby_pages < standby_target(p);
 }
 
 void vmd_reclaim_step(VmdPager *p)

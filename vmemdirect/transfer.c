@@ -153,6 +153,7 @@ static void request_done(VmdIoRequest *request, int result)
     p->requests[t->kind]--;
     t->in_flight--;
     vm_bitmap_clear(t->flying, slot->first, slot->count);
+    slot->since_ns = 0;
     if (t->kind == VMD_WRITE) {
         vmd_chunk_write_done(p, t, slot->first, slot->count, result);
     } else {
@@ -269,6 +270,7 @@ static bool submit_run(VmdPager *p, VmdTransfer *t)
         return false;
     }
     p->free_slots = slot->next_free;
+    slot->since_ns = p->cfg.now_ns();
     p->in_flight++;
     p->requests[t->kind]++;
     t->in_flight++;
@@ -302,6 +304,19 @@ void vmd_transfers_pump(VmdPager *p)
     p->cfg.io->ops->flush(p->cfg.io);
 }
 
+int64_t vmd_transfers_oldest_ns(const VmdPager *p)
+{
+    int64_t oldest = 0;
+
+    for (unsigned i = 0; p->in_flight > 0 && i < VMD_IO_DEPTH; i++) {
+        int64_t since = p->slots[i].since_ns;
+        if (since != 0 && (oldest == 0 || since < oldest)) {
+            oldest = since;
+        }
+    }
+    return oldest;
+}
+
 /* --- holes --------------------------------------------------------------- */
 
 static void punch_done(VmdIoRequest *request, int result)
@@ -311,6 +326,7 @@ static void punch_done(VmdIoRequest *request, int result)
 
     p->in_flight--;
     p->punches--;
+    slot->since_ns = 0;
     p->chunks[slot->chunk].punching = false;
     if (result < 0) {
         /* The blocks stay; they are written over or punched another time. */
@@ -345,6 +361,7 @@ bool vmd_punch(VmdPager *p, ChunkNo c, uint32_t first, uint32_t count)
         return false;
     }
     p->free_slots = slot->next_free;
+    slot->since_ns = p->cfg.now_ns();
     p->in_flight++;
     p->punches++;
     p->chunks[c].punching = true;

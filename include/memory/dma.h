@@ -10,8 +10,8 @@
  * Threads: any that may fault; no lock of rank VM_RANK_NO_FAULT or above may
  * be held. All calls may sleep until a page is there.
  * Errors: -EFAULT, the range is not all RAM, or is misaligned or in too many
- * pieces where that matters (nothing is read or written then); -EIO, its
- * content is lost.
+ * pieces where that matters (nothing is read or written then); -EIO, the
+ * pager cannot go on.
  */
 #ifndef VM_MEMORY_DMA_H
 #define VM_MEMORY_DMA_H

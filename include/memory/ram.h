@@ -46,7 +46,7 @@ typedef struct RamRange {
  * it returns 0 every page of the range is present and stays at its physical
  * place until unpin(), or until the guest itself discards it. It must be
  * called by a thread that may fault.
- * Errors: -EIO, the content is lost (unreadable); nothing is pinned then.
+ * Errors: -EIO, the pager cannot go on; nothing is pinned then.
  *
  * discard(): see ram_discard().
  */

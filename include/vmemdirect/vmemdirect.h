@@ -46,21 +46,41 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
  *                        than four times this apart, the thread spins
  *   keep-swap=on|off     leave the file's name in place; default off
  *   write-error=stop|report
+ *   read-error=stop      nothing can stand in for what is lost
+ *   io-timeout=SECONDS   0 (never) to 3600; default 30
+ *   timeout-error=stop|report
  * Unknown keys and bad values are refused by name.
  */
 bool vmd_config_set(VmdConfig *cfg, const char *key, const char *value,
                     GError **errp);
 
-/* Told by the engine's thread; may not block nor touch guest RAM. error: a
- * positive errno, 0 for RECOVERED. stop: the VM must not go on. */
-typedef enum VmdEventKind {
-    VMD_EVENT_WRITE_ERROR, /* page-out failed; data is safe in RAM; retried */
-    VMD_EVENT_READ_ERROR,  /* a chunk is unreadable: the VM must stop */
-    VMD_EVENT_RECOVERED,   /* writes succeed again */
-    VMD_EVENT_FATAL,       /* the engine cannot go on: the VM must stop */
-} VmdEventKind;
+/*
+ * What may be wrong. A trouble begins with a failure and ends when the engine
+ * has seen that it is over; only these two edges are told, however many
+ * failures lie between them. After vmd_engine_retry() a trouble that lasts is
+ * told once more.
+ */
+typedef enum VmdTrouble {
+    VMD_TROUBLE_WRITE,   /* page-out fails; the data is safe in RAM; retried */
+    VMD_TROUBLE_READ,    /* chunks are unreadable: who touches them sleeps */
+    VMD_TROUBLE_TIMEOUT, /* a request is in the device for io-timeout */
+    VMD_TROUBLE_ENGINE,  /* the engine cannot go on; never ends */
+    VMD_TROUBLE__COUNT
+} VmdTrouble;
+const char *vmd_trouble_to_string(VmdTrouble what); /* QMP's word */
+/* error is positive: an errno, with a meaning of its own where the swap file
+ * is not what it should be. */
+const char *vmd_error_to_string(int error);
+
+typedef struct VmdEvent {
+    VmdTrouble what;
+    bool over;  /* the trouble has ended; the rest says nothing then */
+    int error;  /* positive, for vmd_error_to_string() */
+    bool stop;  /* by policy, the VM must not go on */
+} VmdEvent;
+/* Told by the engine's thread; may not block nor touch guest RAM. */
 typedef struct VmdEvents {
-    void (*event)(void *opaque, VmdEventKind kind, int error, bool stop);
+    void (*event)(void *opaque, const VmdEvent *event);
 } VmdEvents;
 
 /*
@@ -87,8 +107,12 @@ RamPlacement *vmd_engine_placement(VmdEngine *vmd); /* owned by the engine */
  */
 bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp);
 uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd);
-/* After a write error was repaired: try again now. */
+/* The VM goes on, and what was wrong may have been repaired: tries again what
+ * failed. Does not wait. */
 void vmd_engine_retry(VmdEngine *vmd);
+/* The VM has ended: whoever waits in a pin, now or later, gets -EIO, and no
+ * page comes back. Only vmd_engine_free() is of use afterwards. */
+void vmd_engine_abandon(VmdEngine *vmd);
 
 #define VMD_TRACKERS 4
 #define VMD_LATENCY_BUCKETS 32 /* bucket i: [2^i, 2^(i+1)) ns */
@@ -139,6 +163,13 @@ typedef struct VmdStats {
     uint64_t export_bytes, import_ram_bytes, import_swap_bytes;
     uint64_t dropped_clean_bytes, found_zero_bytes, discarded_bytes;
     uint64_t read_errors, write_errors;
+    uint64_t failed_chunks; /* unreadable at this moment */
+    uint64_t oldest_request_ns; /* age of the oldest in the device; 0: none */
+    struct VmdTroubleStats {
+        uint64_t failures; /* since it began, or 0: all is well */
+        uint64_t age_ns;   /* since it began */
+        int error;         /* of the last failure, positive */
+    } trouble[VMD_TROUBLE__COUNT];
     uint64_t key_histogram[256]; /* chunks by history key */
 } VmdStats;
 void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret);

@@ -634,9 +634,6 @@ end:
             hard_fault(p, q)
         /* pin_progress() */
         :: TURN && p == 0 && pin == WAITS && present[0] -> pin = HAS
-        :: TURN && p == 0 && pin == WAITS && !present[0] && state == FAILED ->
-            pins = 0;
-            pin = IDLE
         :: TURN && p == 0 && pin == WAITS && !present[0] &&
            state != FAILED && !missing[0] &&
            !(FILE_ONLY(0) && (land[0] ||
@@ -843,7 +840,6 @@ end:
     atomic { NOBODY_LEAVES -> pin = LOOKS }
     atomic { pin = (present[0] -> HAS : WAITS) }
     do
-    :: atomic { pin == IDLE -> goto end }                  /* -EIO */
     :: atomic { pin == HAS && !mapped[0] -> pin = FLIES }  /* discarded */
     :: atomic { pin == HAS && mapped[0] -> dma = 1; pin = FLIES }
     :: atomic { pin == HAS && mapped[0] && !prot[0] ->

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Bad input at start, and a swap file that misbehaves: one clear line, the
-right exit status, nothing changed; never a wrong byte."""
+"""Bad input, at start and in QMP: one clear line, the right exit status,
+nothing changed."""
 import os
 import shutil
 import subprocess
@@ -70,7 +70,9 @@ def options(t):
                 'chunk-pages=0', 'chunk-pages=-16', 'memory=0', 'memory=1',
                 'memory=-1', 'memory=lots', 'io=frob', 'mode=frob',
                 'tracker=frob', 'aging-interval=1', 'aging-interval=x',
-                'keep-swap=perhaps', 'write-error=ignore'):
+                'keep-swap=perhaps', 'write-error=ignore',
+                'read-error=report', 'timeout-error=x', 'io-timeout=-1',
+                'io-timeout=3601'):
         refused(machine('-vmemdirect', ok + ',' + bad), bad.split('=')[0])
         check(not os.path.exists(swap), '%s: leaves a swap file', bad)
 
@@ -194,88 +196,6 @@ def no_userfaultfd(t):
     check(not os.path.exists(swap), 'leaves a swap file')
 
 
-def small_file_system(t, mib):
-    """A new ext4 file system of its own on a loop device."""
-    if os.geteuid() != 0:
-        raise Skip('needs root to mount a file system')
-    image = os.path.join(t.dir, 'image')
-    mount = os.path.join(t.dir, 'mnt')
-    os.mkdir(mount)
-    with open(image, 'wb') as f:
-        f.truncate(mib * MIB)
-    for command in (['mkfs.ext4', '-q', '-m', '0', '-O', '^has_journal',
-                     image], ['mount', '-o', 'loop', image, mount]):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True,
-                                  timeout=60, check=False)
-        except OSError as e:
-            raise Skip('%s: %s' % (command[0], e)) from e
-        if done.returncode != 0:
-            raise Skip('%s: %s' % (command[0], done.stderr.strip()))
-    t.cleanup(lambda: subprocess.run(['umount', '-l', mount], check=False,
-                                     timeout=60))
-    return mount
-
-
-def fill_up(mount):
-    """Takes all free space; deleting the file gives it back."""
-    path = os.path.join(mount, 'filler')
-    with open(path, 'wb', buffering=0) as f:
-        try:
-            while True:
-                f.write(b'\xaa' * MIB)
-        except OSError:
-            pass
-        try:
-            while True:
-                f.write(b'\xaa' * 4096)
-        except OSError:
-            pass
-    return path
-
-
-def disk_full(t, policy):
-    need()
-    mount = small_file_system(t, 400)
-    if not can_o_direct(mount):
-        raise Skip('no O_DIRECT on a loop device')
-    guest = t.guest()
-    vm = t.vm(guest, 'vm', mem=MEM, append=dict(WORK, fill='random'),
-              vmemdirect={'memory': 176, 'swap': mount + '/swap',
-                          'write-error': policy})
-    guest.wait_filled(alive=[vm])
-    guest.wait_verified(alive=[vm])
-    filler = fill_up(mount)
-    # A much tighter budget needs more room in the file than there is.
-    vm.set_budget(64)
-    deadline = time.monotonic() + 20
-    while vm.paging()['write-errors'] == 0:
-        check(time.monotonic() < deadline, 'no write error: %r', vm.brief())
-        time.sleep(0.05)
-    time.sleep(1)
-    check(vm.process.poll() is None, 'the VMM has ended')
-    t.note('policy %s: status %s', policy, vm.status())
-    if policy == 'stop':
-        check(vm.status() in ('io-error', 'paused'), 'status %s',
-              vm.status())
-    guest.check_right()
-    os.unlink(filler)
-    if vm.status() != 'running':
-        vm.run('cont')
-    guest.wait_verified(2, alive=[vm])
-    vm.quit()
-
-
-def disk_full_stop(t):
-    """No room in the file: the VM stops, and goes on when there is."""
-    disk_full(t, 'stop')
-
-
-def disk_full_report(t):
-    """No room in the file: the VM goes on within its frames."""
-    disk_full(t, 'report')
-
-
 def qmp_errors(t):
     """What is no command changes nothing, and is answered."""
     need(paging=False)
@@ -304,5 +224,4 @@ def qmp_errors(t):
 
 TESTS = [(f.__name__, f) for f in (
     options, kernel_images, bad_swap_paths, swap_no_o_direct, swap_in_use,
-    no_permission, no_kvm, no_userfaultfd, disk_full_stop, disk_full_report,
-    qmp_errors)]
+    no_permission, no_kvm, no_userfaultfd, qmp_errors)]

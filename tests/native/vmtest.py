@@ -169,6 +169,29 @@ def scratch_root():
     raise Skip('no directory whose file system takes O_DIRECT; set TMPDIR')
 
 
+def small_file_system(t, mib):
+    """A new ext4 file system of its own on a loop device."""
+    if os.geteuid() != 0:
+        raise Skip('needs root to mount a file system')
+    image = os.path.join(t.dir, 'image')
+    mount = os.path.join(t.dir, 'mnt')
+    os.mkdir(mount)
+    with open(image, 'wb') as f:
+        f.truncate(mib * MIB)
+    for command in (['mkfs.ext4', '-q', '-m', '0', '-O', '^has_journal',
+                     image], ['mount', '-o', 'loop', image, mount]):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True,
+                                  timeout=60, check=False)
+        except OSError as e:
+            raise Skip('%s: %s' % (command[0], e)) from e
+        if done.returncode != 0:
+            raise Skip('%s: %s' % (command[0], done.stderr.strip()))
+    t.cleanup(lambda: subprocess.run(['umount', '-l', mount], check=False,
+                                     timeout=60))
+    return mount
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))

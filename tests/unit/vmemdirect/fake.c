@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "util/clock.h"
+
 int64_t fake_now = 1000000000;
 
 static int64_t now(void)
@@ -424,9 +426,12 @@ uint8_t fake_read(Fake *f, PageNo page)
 
 /* --- the rest ------------------------------------------------------------ */
 
-static void on_event(void *opaque, VmdEventKind kind, int error, bool stop)
+static void on_event(void *opaque, const VmdEvent *event)
 {
-    ((Fake *)opaque)->events[kind]++;
+    Fake *f = opaque;
+
+    (event->over ? f->over : f->began)[event->what]++;
+    f->last_event = *event;
 }
 
 static const VmdEvents fake_events = { on_event };
@@ -470,6 +475,8 @@ Fake *fake_new(uint64_t budget_pages, bool soft_tracker)
         .tracker = soft_tracker ? vmd_tracker_soft.start(&env, NULL) : NULL,
         .aging_interval_ns = 1000000000,
         .stop_on_write_error = true,
+        .stop_on_timeout = true,
+        .io_timeout_ns = 30 * VM_NS_PER_SEC,
         .mem = &fake_mem,
         .mem_opaque = f,
         .io = &f->io.io,

@@ -45,7 +45,8 @@ typedef struct Fake {
     unsigned huge_pages; /* of a huge page, as many get to their place */
     unsigned wakes;
     size_t woken_bytes; /* by a wake alone, the last time */
-    int events[4]; /* by VmdEventKind */
+    int began[VMD_TROUBLE__COUNT], over[VMD_TROUBLE__COUNT]; /* told */
+    VmdEvent last_event;
     PageNo busy_page; /* moving it out gives -EBUSY; UINT64_MAX: none */
     bool change_on_in; /* the next protected move-in reports a change */
     int discard_error; /* what releasing memory gives */

@@ -256,9 +256,11 @@ static void check_stats(uint64_t budget, uint64_t base_rss, bool settled)
     }
 }
 
-static void on_event(void *opaque, VmdEventKind kind, int error, bool halt)
+static void on_event(void *opaque, const VmdEvent *event)
 {
-    printf("# event %d error %d\n", (int)kind, error);
+    printf("# %s trouble %s: %s\n", vmd_trouble_to_string(event->what),
+           event->over ? "over" : "began",
+           vmd_error_to_string(event->error));
     atomic_fetch_add(&bad, 1);
 }
 

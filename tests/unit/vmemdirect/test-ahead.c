@@ -147,7 +147,7 @@ static void test_read_error_ahead(void)
     fake_step(f);
     fake_complete(f, 0, -EIO);
     g_assert_cmpint(fake_state(f, 5), ==, VMD_SWAPPED);
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     read_chunk(f, 5);
     fake_complete_all(f);
     fake_free(f);
@@ -202,7 +202,7 @@ static void test_stride_read_error(void)
     while (fake_requests(f) > 0) {
         fake_complete(f, 0, -EIO);
     }
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     g_assert_cmpuint(fake_read(f, 43), ==, 5 + 3);
     fake_complete_all(f);
     fake_free(f);

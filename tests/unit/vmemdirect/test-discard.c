@@ -352,7 +352,7 @@ static void test_filling_fails(void)
     discard(f, 5, 1);
     fake_complete(f, 0, -EIO);
     fake_complete_all(f);
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     assert_state(f, C, VMD_RESIDENT);
     assert_holes(f, 5, 1);
     fake_free(f);
@@ -372,7 +372,7 @@ static void test_filling_failed_before(void)
         }
         fake_complete(f, i, -EIO);
     }
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 1);
     discard(f, 5, 1);
     fake_complete_all(f);
     assert_state(f, C, VMD_RESIDENT);
@@ -469,7 +469,7 @@ static void test_landing_fails(void)
     discard(f, 0, 4);
     fake_complete(f, 0, -EIO);
     g_assert_cmpuint(fake_requests(f), ==, 0); /* not tried again */
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     assert_holes(f, 0, 4);
     fake_free(f);
 }
@@ -723,7 +723,7 @@ static void test_release_fails(void)
 
     f->discard_error = -EINVAL;
     vmd_pager_discard(&f->pager, PAGE, 1);
-    g_assert_cmpint(f->events[VMD_EVENT_FATAL], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_ENGINE], ==, 1);
     f->discard_error = 0;
     fake_free(f);
 }

@@ -336,7 +336,7 @@ static void test_read_error(void)
     fake_complete(f, 0, 0);
     g_assert_cmpint(fake_state(f, C), ==, VMD_RESIDENT);
     g_assert_cmpuint(f->woken_bytes, ==, ALL * RAM_PAGE_BYTES);
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     assert_content(f, 4, 1);
     fake_free(f);
 }

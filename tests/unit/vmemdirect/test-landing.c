@@ -211,7 +211,7 @@ static void test_error_in_window(void)
     g_assert_cmpuint(fake_request(f, 0)->len, ==, RAM_PAGE_BYTES);
     fake_complete(f, 0, 0);
     g_assert_cmpuint(fake_read(f, PAGE(1, 2)), ==, 12);
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     fake_free(f);
 }
 
@@ -230,7 +230,7 @@ static void test_error_while_writing(void)
     for (unsigned k = 0; k < VMD_READ_TRIES; k++) {
         fake_complete(f, fake_requests(f) - 1, -EIO);
     }
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 1);
     fake_complete(f, 0, 0);
     g_assert_cmpint(fake_state(f, 1), ==, VMD_FAILED);
     vmd_pager_retry(&f->pager);
@@ -253,7 +253,7 @@ static void error_while_writing(Fake *f)
     for (unsigned k = 0; k < VMD_READ_TRIES; k++) {
         fake_complete(f, fake_requests(f) - 1, -EIO);
     }
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 1);
     g_assert_cmpint(fake_state(f, 1), ==, VMD_WRITING);
 }
 

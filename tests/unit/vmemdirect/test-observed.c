@@ -38,9 +38,10 @@ static uint64_t *ram;
 static VmdEngine *engine;
 static atomic_bool stop;
 
-static void on_event(void *opaque, VmdEventKind kind, int error, bool ends)
+static void on_event(void *opaque, const VmdEvent *event)
 {
-    g_error("event %d, error %d", kind, error);
+    g_error("%s trouble: %s", vmd_trouble_to_string(event->what),
+            vmd_error_to_string(event->error));
 }
 
 /* Its pages hold how often they were written; goes round until told. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fake.h"
+#include "util/clock.h"
 
 #define ROOMY (FAKE_PAGES * 4)
 
@@ -218,12 +219,16 @@ static void test_write_error_loses_nothing(void)
     fake_step(f);
     fake_complete(f, 0, -ENOSPC);
     assert_state(f, 1, VMD_STANDBY);
-    g_assert_cmpint(f->events[VMD_EVENT_WRITE_ERROR], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_WRITE], ==, 1);
+    g_assert_cmpint(f->last_event.error, ==, ENOSPC);
+    g_assert_true(f->last_event.stop);
     g_assert_cmpuint(f->pager.stats.write_errors, ==, 1);
     assert_chunk(f, 1, 30);
 
     fake_swap_out(f, 1); /* there is space again */
-    g_assert_cmpint(f->events[VMD_EVENT_RECOVERED], ==, 1);
+    fake_now += 3 * VM_NS_PER_SEC;
+    fake_step(f);
+    g_assert_cmpint(f->over[VMD_TROUBLE_WRITE], ==, 1);
     assert_chunk(f, 1, 30);
     fake_complete_all(f);
     fake_free(f);
@@ -295,7 +300,7 @@ static void test_read_error_stops_never_lies(void)
             }
         }
     }
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 1);
     while (fake_requests(f) > 0) {
         fake_complete(f, 0, -EIO);
     }
@@ -317,12 +322,12 @@ static void test_vanished_page_stops(void)
     for (unsigned k = 0; k < 100; k++) { /* vCPUs that came late */
         vmd_pager_fault(&f->pager, 9, VM_FAULT_READ);
     }
-    g_assert_cmpint(f->events[VMD_EVENT_FATAL], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_ENGINE], ==, 0);
     f->guest_present[9] = false;
     for (unsigned k = 0; k <= VMD_GHOST_FAULTS; k++) {
         vmd_pager_fault(&f->pager, 9, VM_FAULT_READ);
     }
-    g_assert_cmpint(f->events[VMD_EVENT_FATAL], ==, 1);
+    g_assert_cmpint(f->began[VMD_TROUBLE_ENGINE], ==, 1);
     fake_free(f);
 }
 
@@ -339,7 +344,7 @@ static void test_failed_fill_is_no_harm(void)
     }
     assert_state(f, 1, VMD_RESIDENT); /* partly present */
     assert_chunk(f, 1, 30);
-    g_assert_cmpint(f->events[VMD_EVENT_READ_ERROR], ==, 0);
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 0);
     fake_complete_all(f);
     fake_free(f);
 }
