@@ -90,6 +90,7 @@ typedef struct VmdChunk {
     bool ahead : 1;      /* FILLING, STANDBY: read ahead, not touched yet */
     bool behind : 1;     /* a sequence has passed it: first to go */
     bool huge : 1;       /* all of it is one huge page in the guest */
+    bool suspect : 1;    /* a read failed: one page at a time */
     uint8_t wp_faults;   /* since it came in: how much to unprotect next */
     uint8_t landings;    /* small reads planned or in flight */
     uint8_t heat;        /* how dense its faults are, see window.c */

@@ -661,6 +661,10 @@ static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
     if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
         return DEFERRED;
     }
+    if (p->chunks[c].suspect) { /* which page it is that fails */
+        vmd_history_accessed(p, vmd_first_page(p, c) + i);
+        return read_few(p, c, i, 1, fault);
+    }
     int64_t delta;
     uint32_t ahead = vmd_stride(p, fault->page, &delta);
     if (ahead > 0) {
@@ -1180,11 +1184,13 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
             /* Who waits faults again, and then gets its page alone; or
              * nobody waits. */
             p->chunks[l->chunk].heat = 0;
+            p->chunks[l->chunk].suspect = true;
         } else {
             fail_chunk(p, l->chunk, result);
         }
         wake(p, vmd_first_page(p, l->chunk) + l->first, l->count);
     } else {
+        p->chunks[l->chunk].suspect = false;
         land(p, l);
     }
     vmd_landing_free(p, l);

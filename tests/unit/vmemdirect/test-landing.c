@@ -215,6 +215,31 @@ static void test_error_in_window(void)
     fake_free(f);
 }
 
+/* Nothing can be read, and the guest faults again and again at once, as a
+ * dense reader does: it ends with a chunk that has failed. */
+static void test_error_in_dense_chunk(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+    unsigned reads = 0;
+
+    swapped_chunk(f, 1, 10);
+    fake_make_dense(f, 1);
+    f->pager.chunks[1].heat = 0;
+    while (fake_state(f, 1) != VMD_FAILED) {
+        g_assert_null(fake_touch(f, PAGE(1, 2), false));
+        for (; fake_requests(f) > 0; reads++) {
+            fake_complete(f, 0, -EIO);
+        }
+        g_assert_cmpuint(reads, <=, 6 * VMD_READ_TRIES);
+    }
+    g_assert_cmpint(f->began[VMD_TROUBLE_READ], ==, 1);
+    vmd_pager_retry(&f->pager);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 2)), ==, 12);
+    g_assert_cmpuint(fake_read(f, PAGE(1, 5)), ==, 15);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 /* Its only page cannot be read, while the chunk is being written. */
 static void test_error_while_writing(void)
 {
@@ -304,6 +329,8 @@ int main(int argc, char **argv)
     g_test_add_func("/landing/chunk-stays", test_chunk_stays_while_it_waits);
     g_test_add_func("/landing/discard", test_discard_beats_landing);
     g_test_add_func("/landing/error-in-window", test_error_in_window);
+    g_test_add_func("/landing/error-in-dense-chunk",
+                    test_error_in_dense_chunk);
     g_test_add_func("/landing/error-while-writing", test_error_while_writing);
     g_test_add_func("/landing/retry-while-writing", test_retry_while_writing);
     g_test_add_func("/landing/read-and-write-errors",
