@@ -24,6 +24,8 @@
 /* lib.c: ports, console, time. */
 uint8_t port_in8(uint16_t port);
 void port_out8(uint16_t port, uint8_t value);
+uint32_t port_in32(uint16_t port);
+void port_out32(uint16_t port, uint32_t value);
 uint64_t rdtsc(void);
 void cpu_relax(void);
 void park(void) __attribute__((noreturn));
@@ -81,6 +83,8 @@ struct Params {
     uint64_t settle;   /* milliseconds after the fill */
     uint64_t spread;   /* 1: groups of 16 pages are spread over all RAM */
     uint64_t check;    /* 1: everything is verified at the end */
+    uint64_t balloon;  /* 1: pages go into a virtio-balloon as asked */
+    uint64_t discard;  /* percent of operations that give pages up */
     bool com1;
     bool zero_part;
     bool exit;         /* leave through isa-debug-exit when done     */
@@ -144,6 +148,11 @@ void pages_init(uint64_t hot_pages);
  * version. */
 void page_fill(struct Cpu *cpu, uint64_t page);
 void page_write(struct Cpu *cpu, uint64_t page);
+/* The next version whose content is zero, without touching the page: somebody
+ * else makes it zero. With fill=zero-part only. */
+void page_discard(struct Cpu *cpu, uint64_t page);
+/* Its version, without touching it. */
+uint32_t page_version(struct Cpu *cpu, uint64_t page);
 uint64_t mix64(uint64_t x);
 /* Content by a version that the caller knows, past the version table. */
 void page_put(uint64_t page, uint32_t version);
@@ -164,6 +173,7 @@ uint64_t random_next(struct Cpu *cpu);
 /* Page number of a processor's k-th page; how many it has. */
 uint64_t workload_page(const struct Cpu *cpu, uint64_t k);
 uint64_t workload_own_pages(void);
+uint64_t workload_own_hot_pages(void);
 uint64_t tsc_to_us(uint64_t tsc);
 /* Processor 0: the last lines, then power-off or parking. */
 void workload_finish(void) __attribute__((noreturn));
@@ -172,6 +182,15 @@ void workload_run(struct Cpu *cpu) __attribute__((noreturn));
 /* Notes the time since the last call; prints progress on processor 0. Every
  * loop calls it at least once a page. */
 void workload_tick(struct Cpu *cpu);
+
+/* balloon.c: see there. init: processor 0, after workload_init(). */
+void balloon_init(void);
+/* Follows what the host asks for; often. */
+void balloon_poll(struct Cpu *cpu);
+/* Gives up pages k to k + count - 1 of the processor; waits. */
+void balloon_discard(struct Cpu *cpu, uint64_t k, unsigned count);
+/* Is page k of the processor in the balloon, not to be touched? */
+bool balloon_holds(const struct Cpu *cpu, uint64_t k);
 
 /* sort.c: records of a round into the processor's pages; into order; whether
  * they are in order and those that were put. */

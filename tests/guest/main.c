@@ -29,6 +29,7 @@ static void boot_processor(void)
         fatal("not all processors have started");
     }
     workload_init();
+    balloon_init();
     store_release(&go, true);
 }
 

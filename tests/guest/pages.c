@@ -139,6 +139,26 @@ void page_fill(struct Cpu *cpu, uint64_t page)
     cpu->version_sum += zero ? 0 : 1;
 }
 
+uint32_t page_version(struct Cpu *cpu, uint64_t page)
+{
+    uint32_t version = 0;
+
+    get_version(cpu, page, &version);
+    return version;
+}
+
+void page_discard(struct Cpu *cpu, uint64_t page)
+{
+    uint32_t version, zero;
+
+    if (!get_version(cpu, page, &version)) {
+        return;
+    }
+    zero = (version | 7) + (version % 8 == 7 ? 8 : 0);
+    set_version(page, zero);
+    cpu->version_sum += zero - version;
+}
+
 void page_write(struct Cpu *cpu, uint64_t page)
 {
     uint32_t version;

@@ -23,7 +23,8 @@ static const struct {
     { "round", &params.round },   { "rounds", &params.rounds },
     { "warm", &params.warm },     { "settle", &params.settle },
     { "check", &params.check },   { "spread", &params.spread },
-    { "record", &params.record },
+    { "record", &params.record }, { "balloon", &params.balloon },
+    { "discard", &params.discard },
 };
 
 static const char *const patterns[] = {
@@ -123,8 +124,8 @@ static void check(void)
     if (params.cpus == 0 || params.cpus > MAX_CPUS) {
         fatal("cpus out of range");
     }
-    if (params.read > 100 || params.stride == 0) {
-        fatal("read or stride out of range");
+    if (params.read > 100 || params.stride == 0 || params.discard > 100) {
+        fatal("read, stride or discard out of range");
     }
     if (params.record == 0 || params.record > RECORD_WORDS_MAX ||
         (params.record & (params.record - 1)) != 0) {

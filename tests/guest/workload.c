@@ -14,6 +14,7 @@
  *   V bad wrong pages k us    ... and has found wrong pages
  *   S round pages us          pattern=scan: a sweep is done
  *   T round keys us           pattern=sort: a round is done
+ *   A pages                   balloon=1: so many are in the balloon now
  *   END ok|bad                secs= are over and the last verification done
  *   X text                    the guest cannot go on
  *
@@ -75,6 +76,11 @@ uint64_t workload_page(const struct Cpu *cpu, uint64_t k)
 uint64_t workload_own_pages(void)
 {
     return own_pages;
+}
+
+uint64_t workload_own_hot_pages(void)
+{
+    return own_hot_pages;
 }
 
 static uint64_t all_writes(void)
@@ -259,6 +265,11 @@ static void step(struct Cpu *cpu)
     if (!rate_allows(cpu)) {
         return;
     }
+    if (params.discard != 0 && random_below(cpu, 100) < params.discard) {
+        balloon_discard(cpu, random_below(cpu, own_hot_pages / GROUP_PAGES) *
+                                 GROUP_PAGES, GROUP_PAGES);
+        return;
+    }
     read = params.pattern == PATTERN_SCAN ||
            (params.read != 0 && random_below(cpu, 100) < params.read);
     page = workload_page(cpu, pick(cpu));
@@ -299,7 +310,11 @@ static void verify(struct Cpu *cpu, uint64_t pass)
 
     if (params.pattern != PATTERN_SORT) { /* which checks every round */
         for (uint64_t k = 0; k < own_pages; k++) {
-            sum += page_check(cpu, workload_page(cpu, k), pass_final);
+            uint64_t page = workload_page(cpu, k);
+
+            sum += balloon_holds(cpu, k) && !pass_final
+                       ? page_version(cpu, page)
+                       : page_check(cpu, page, pass_final);
             workload_tick(cpu);
         }
         if (sum != cpu->version_sum) {
@@ -430,6 +445,7 @@ void workload_run(struct Cpu *cpu)
         uint64_t pass = load_acquire(&pass_request);
 
         workload_tick(cpu);
+        balloon_poll(cpu);
         if (cpu->done_pass != pass) {
             verify(cpu, pass);
         }
