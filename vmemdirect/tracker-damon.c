@@ -19,8 +19,8 @@
  * The interface has one set of kdamonds for the whole machine. It is taken
  * only if there is none (nr_kdamonds is 0), under a lock on that file which
  * keeps other VMs of ours out; at the end it is put back to 0. If this process
- * is killed its kdamond ends by itself, but nr_kdamonds keeps 1 until somebody
- * writes 0 into it.
+ * is killed its kdamond ends by itself, but nr_kdamonds keeps 1. What is left
+ * then is known by its settings, and the next VM takes it over.
  *
  * Threads: start and stop by the main thread, the rest by the observer's;
  * interrupt by any.
@@ -239,6 +239,49 @@ static int configure(const Damon *d, const char **ret_name)
     return r;
 }
 
+static bool is_u64(const Damon *d, const char *name, uint64_t value)
+{
+    uint64_t is;
+
+    return get_u64(d, name, &is) == 0 && is == value;
+}
+
+static bool is_text(const Damon *d, const char *name, const char *value)
+{
+    g_autofree char *path = g_build_filename(d->admin, name, NULL);
+    char text[32];
+
+    return get(path, text, sizeof(text)) == 0 && strcmp(text, value) == 0;
+}
+
+static bool is_alive(const Damon *d, uint64_t pid)
+{
+    g_autofree char *path = g_strdup_printf("%s/proc/%" PRIu64, d->env.root,
+                                            pid);
+
+    return access(path, F_OK) == 0;
+}
+
+/*
+ * The one kdamond that there is was left by a VM of ours that was killed: it
+ * is off, set up as configure() does it, and for a process that is gone. To
+ * make another in its place is safe even if somebody starts it at this
+ * moment: the kernel refuses that for one that is on.
+ */
+static bool is_left_over(const Damon *d)
+{
+    uint64_t pid;
+
+    return is_text(d, "0/state", "off") &&
+           is_u64(d, "0/contexts/nr_contexts", 1) &&
+           is_text(d, CONTEXT "operations", "fvaddr") &&
+           is_u64(d, CONTEXT "targets/nr_targets", 1) &&
+           is_u64(d, CONTEXT "schemes/nr_schemes", 1) &&
+           is_text(d, SCHEME "action", "stat") &&
+           get_u64(d, CONTEXT "targets/0/pid_target", &pid) == 0 &&
+           !is_alive(d, pid);
+}
+
 static bool take_lock(Damon *d, GError **errp)
 {
     g_autofree char *path = g_build_filename(d->admin, "nr_kdamonds", NULL);
@@ -260,7 +303,7 @@ static bool take_lock(Damon *d, GError **errp)
     if (r < 0) {
         return vm_error_set(errp, -r, "%s cannot be read", path);
     }
-    if (kdamonds != 0) {
+    if (kdamonds != 0 && !(kdamonds == 1 && is_left_over(d))) {
         return vm_error_set(errp, 0,
                             "DAMON is in use: %s is %" PRIu64 ", not 0", path,
                             kdamonds);

@@ -438,6 +438,43 @@ static void test_damon_in_use(void)
     fake_damon_free(tree);
 }
 
+/* What a killed VM leaves is taken over; what differs from that in a single
+ * thing is somebody else's. */
+static void test_damon_left_over(void)
+{
+    static const struct {
+        const char *name, *ours, *other;
+    } files[] = {
+        { KDAMONDS "/nr_kdamonds", "1\n", "2\n" },
+        { KDAMONDS "/0/state", "off\n", "on\n" },
+        { KDAMONDS "/0/contexts/nr_contexts", "1\n", "0\n" },
+        { CONTEXT "/operations", "fvaddr\n", "vaddr\n" },
+        { CONTEXT "/targets/nr_targets", "1\n", "2\n" },
+        { CONTEXT "/targets/0/pid_target", "5000\n", "5001\n" },
+        { CONTEXT "/schemes/nr_schemes", "1\n", "3\n" },
+        { CONTEXT "/schemes/0/action", "stat\n", "pageout\n" },
+    };
+    FakeDamon *tree = fake_damon_new();
+    VmdTrackerEnv env = env_of(tree);
+
+    fake_damon_put(tree, "proc/5001/stat", "5001 (other) S\n"); /* lives */
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        fake_damon_put(tree, files[i].name, files[i].ours);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        fake_damon_put(tree, files[i].name, files[i].other);
+        refused(&vmd_tracker_damon, &env, "in use");
+        fake_damon_put(tree, files[i].name, files[i].ours);
+    }
+    VmdTracker *t = vmd_tracker_damon.start(&env, NULL);
+    g_assert_nonnull(t);
+    check_number(tree, KDAMONDS "/nr_kdamonds", 1);
+    check_number(tree, CONTEXT "/targets/0/pid_target", (uint64_t)getpid());
+    t->ops->stop(t);
+    check_number(tree, KDAMONDS "/nr_kdamonds", 0);
+    fake_damon_free(tree);
+}
+
 static void test_damon_missing(void)
 {
     FakeDamon *tree = fake_damon_new();
@@ -476,6 +513,7 @@ static void test_choice(void)
     t->ops->stop(t);
 
     fake_damon_put(tree, KDAMONDS "/nr_kdamonds", "1\n");
+    fake_damon_put(tree, KDAMONDS "/0/state", "on\n");
     g_assert_true(vmd_tracker_choose(VMD_TRACKER_AUTO, &env, &t, &report,
                                      NULL));
     g_assert_cmpstr(t->ops->name, ==, "soft");
@@ -730,3 +768,4 @@ int main(int argc, char **argv)
     g_test_add_func("/observer/stops", test_observer_stops);
     return g_test_run();
 }
+    g_test_add_func("/damon/left-over", test_damon_left_over);
