@@ -94,6 +94,7 @@ static json_object *budget(const VmdStats *s)
     qmp_put_u64(o, "target-bytes", s->budget_bytes);
     qmp_put_u64(o, "current-bytes", s->budget_used_bytes);
     qmp_put_u64(o, "limit-bytes", s->budget_limit_bytes);
+    qmp_put_u64(o, "remaining-bytes", s->budget_limit_bytes - s->budget_bytes);
     qmp_put_str(o, "state", vmd_budget_state_to_string(s->budget_state));
     if (s->budget_obstacle) {
         qmp_put_str(o, "reason", s->budget_obstacle);

@@ -242,6 +242,7 @@ def watch_budget(vm, timeout):
         limit = b['limit-bytes']
         check(rss <= limit + RSS_MARGIN_MIB * MIB,
               '%d MiB resident, limit %d MiB', rss >> 20, limit >> 20)
+        check(b['remaining-bytes'] == limit - b['target-bytes'], '%r', b)
         if b['state'] == 'reached':
             check(limit == b['target-bytes'], 'reached, but %r', b)
             return b
@@ -276,6 +277,32 @@ def budget_to_a_tenth(t):
               vm.rss_bytes() >> 20)
         guest.wait_progress(1, alive=[vm])
     check_bounds(vm)
+    vm.quit()
+
+
+def budget_loop(t):
+    """Down and up again, every other time before the last change is through,
+    under as much load as there can be."""
+    guest, vm = start(t, smp=2, append={'rate': 0, 'verify': 2})
+    vm.rss_peak_reset()
+    took, steps = [], 0
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        for budget in (32, 160, 128, 24, 64, 48, 176, 20):
+            larger = max(budget, vm.budget_mib)
+            vm.set_budget(budget)
+            steps += 1
+            if steps % 4 == 0:
+                # The limit may still be on its way from the one before.
+                vm.budget_mib = larger
+                continue
+            took.append(watch_budget(vm, timeout=20)['took-ms'])
+            vm.check_rss(larger)  # from outside, each 30 ms
+            guest.wait_progress(1, alive=[vm])
+            check_bounds(vm)
+    t.note('%d changes; at most %d ms to reach a budget', steps, max(took))
+    vm.set_budget(BUDGET)
+    guest.wait_verified(2, alive=[vm])
     vm.quit()
 
 
@@ -369,8 +396,9 @@ def swap_file_is_anonymous(t):
 TESTS = [(f.__name__, f) for f in (
     half_budget, half_budget_2_cpus, q35_2_cpus, incompressible, sequential,
     zipf, unlimited_rate, mode_copy, io_libaio, copy_and_libaio,
-    tracker_off, chunk_pages_1, chunk_pages_16, chunk_pages_64,
-    chunk_pages_512, huge_pages, huge_pages_circulate, plain_is_huge,
-    untouched_stays_zero, everything_fits, budget_changes,
-    budget_too_small, stop_and_continue, budget_change_while_stopped,
-    budget_to_a_tenth, reset_under_load, swap_file_is_anonymous)]
+    tracker_off, chunk_pages_1,
+    chunk_pages_16, chunk_pages_64, chunk_pages_512, huge_pages,
+    huge_pages_circulate, plain_is_huge, untouched_stays_zero,
+    everything_fits, budget_changes, budget_loop, budget_too_small,
+    stop_and_continue, budget_change_while_stopped, budget_to_a_tenth,
+    reset_under_load, swap_file_is_anonymous)]

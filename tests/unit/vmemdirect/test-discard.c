@@ -504,6 +504,68 @@ static void test_landing_beside_a_write(void)
     fake_free(f);
 }
 
+/* --- no memory ----------------------------------------------------------- */
+
+static ChunkNo chunk_in(Fake *f, VmdChunkState state)
+{
+    ChunkNo c = 0;
+
+    while (fake_state(f, c) != state) {
+        c++;
+        g_assert_cmpuint(c, <, FAKE_CHUNKS);
+    }
+    return c;
+}
+
+static void pin_all(Fake *f, unsigned pins)
+{
+    for (ChunkNo c = 0; c < FAKE_CHUNKS; c++) {
+        atomic_store(&f->pager.pins[c], pins);
+    }
+}
+
+/* A fault on a page in the file waits for memory, of which none may leave. The
+ * page is given up: then it needs no read, but memory all the same, which
+ * other discards bring. */
+static void test_waiting_for_memory(void)
+{
+    Fake *f = fake_new(FAKE_PAGES / 2, false);
+    bool given[FAKE_PAGES] = { false };
+
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        fake_write(f, page, (uint8_t)(page + 1));
+    }
+    fake_complete_all(f);
+    PageNo wanted = chunk_in(f, VMD_SWAPPED) * FAKE_CHUNK_PAGES;
+    pin_all(f, 1);
+    for (PageNo page = FAKE_PAGES - 1; page > wanted; page--) {
+        (void)fake_touch(f, page, true); /* takes what is left */
+        fake_complete_all(f);
+    }
+    g_assert_null(fake_touch(f, wanted, true));
+    g_assert_cmpuint(fake_requests(f), ==, 0);
+    g_assert_cmpuint(f->pager.pending_count, >, 0);
+
+    vmd_pager_discard(&f->pager, wanted, 1);
+    given[wanted] = true;
+    fake_step(f);
+    g_assert_false(f->guest_present[wanted]);
+    while (!f->guest_present[wanted]) { /* without another fault */
+        PageNo other = chunk_in(f, VMD_RESIDENT) * FAKE_CHUNK_PAGES;
+        vmd_pager_discard(&f->pager, other, FAKE_CHUNK_PAGES);
+        memset(given + other, true, FAKE_CHUNK_PAGES);
+        fake_step(f);
+        fake_complete_all(f);
+    }
+    pin_all(f, 0);
+    for (PageNo page = 0; page < FAKE_PAGES; page++) {
+        g_assert_cmpuint(fake_read(f, page), ==,
+                         given[page] ? 0 : (uint8_t)(page + 1));
+    }
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 /* --- reading ahead ------------------------------------------------------- */
 
 static void start_ahead(Fake *f)
@@ -760,6 +822,7 @@ int main(int argc, char **argv)
     g_test_add_func("/discard/landing-fails", test_landing_fails);
     g_test_add_func("/discard/landing-beside-a-write",
                     test_landing_beside_a_write);
+    g_test_add_func("/discard/waiting-for-memory", test_waiting_for_memory);
     g_test_add_func("/discard/ahead", test_ahead);
     g_test_add_func("/discard/ahead-then-touched", test_ahead_then_touched);
     g_test_add_func("/discard/pinned", test_pinned);
