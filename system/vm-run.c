@@ -43,6 +43,9 @@ static void stop_everything(Vm *vm)
         vm->at_rest = vcpus_pause_unless(vm->vcpus, vm_out_of_patience, vm);
         vm->at_rest = machine_quiesce(&vm->machine) && vm->at_rest;
     }
+    if (vm->engine) {
+        vmd_engine_set_running(vm->engine, false);
+    }
 }
 
 bool vm_rest(Vm *vm, GError **errp)
@@ -57,6 +60,9 @@ bool vm_rest(Vm *vm, GError **errp)
 
 static void start_everything(Vm *vm)
 {
+    if (vm->engine) {
+        vmd_engine_set_running(vm->engine, true);
+    }
     if (vm->has_machine) {
         vm->at_rest = false;
         vm->patient_since_ns = vm_clock_ns();

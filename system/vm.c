@@ -66,6 +66,8 @@ static bool engine_start(Vm *vm, GError **errp)
     if (!vm->engine) {
         return vm_prefix_option(errp, "-vmemdirect");
     }
+    /* Until vm_start(): what an incoming migration brings is not to age. */
+    vmd_engine_set_running(vm->engine, false);
     ram_block_set_pager(vm->ram, &vmd_pager_ops, vm->engine);
     vm->placement = vmd_engine_placement(vm->engine);
     return true;

@@ -820,6 +820,26 @@ void vmd_engine_abandon(VmdEngine *vmd)
     post_new(vmd, run_abandon);
 }
 
+static void run_stands(VmdEngine *vmd, Message *m)
+{
+    g_free(m);
+    vmd_history_set_running(&vmd->pager, false, vm_clock_ns());
+}
+
+static void run_goes_on(VmdEngine *vmd, Message *m)
+{
+    g_free(m);
+    vmd_history_set_running(&vmd->pager, true, vm_clock_ns());
+}
+
+void vmd_engine_set_running(VmdEngine *vmd, bool running)
+{
+    post_new(vmd, running ? run_goes_on : run_stands);
+    if (vmd->observer) {
+        vmd_observer_set_running(vmd->observer, running);
+    }
+}
+
 /* --- placement ----------------------------------------------------------- */
 
 RamPlacement *vmd_engine_placement(VmdEngine *vmd)

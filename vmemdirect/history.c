@@ -32,7 +32,10 @@
  * Invariants: (H1) a chunk is on the list resident[key], or on behind if it is
  * marked so, iff it is RESIDENT; on standby iff it is STANDBY. (H2)
  * resident_keys has a bit for each list that is not empty. (H3) key is as said
- * above; a chunk has its accessed bit iff one of its pages has.
+ * above; a chunk has its accessed bit iff one of its pages has. (H4)
+ * While the guest stands still, no interval ends: it uses nothing then, which
+ * says nothing of what is hot. The interval in which it stopped goes on where
+ * it was when the guest does.
  *
  * Threads: the pager thread; history_lock lets others copy histories.
  */
@@ -435,7 +438,7 @@ void vmd_history_recalled(VmdPager *p, ChunkNo c, int64_t cost_ns)
 
 void vmd_history_advance(VmdPager *p, int64_t now_ns)
 {
-    if (now_ns < p->interval_end_ns) {
+    if (p->stands || now_ns < p->interval_end_ns) { /* (H4) */
         return;
     }
     int64_t interval_ns = p->cfg.aging_interval_ns;
@@ -443,6 +446,20 @@ void vmd_history_advance(VmdPager *p, int64_t now_ns)
 
     p->interval_end_ns += passed * interval_ns;
     p->interval = (uint16_t)(p->interval + MIN(passed, STALL_INTERVALS_MAX));
+}
+
+void vmd_history_set_running(VmdPager *p, bool running, int64_t now_ns)
+{
+    if (running == !p->stands) {
+        return;
+    }
+    if (running) {
+        p->interval_end_ns += now_ns - p->stands_since_ns;
+    } else {
+        vmd_history_advance(p, now_ns);
+        p->stands_since_ns = now_ns;
+    }
+    p->stands = !running;
 }
 
 /* Some chunks of the walk, as long as it is behind and can pay. */
@@ -480,7 +497,7 @@ static void begin_slice(VmdPager *p, int64_t now_ns)
     p->walk_purse_ns = MIN(p->walk_purse_ns +
                                slice_ns / VMD_TRACKER_COST_DIVISOR,
                            slice_ns);
-    if (p->tracker && p->tracker->ops->look) {
+    if (p->tracker && p->tracker->ops->look && !p->stands) {
         p->tracker->ops->look(p->tracker, p);
     }
     p->next_slice_ns += slice_ns;

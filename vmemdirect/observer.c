@@ -10,6 +10,10 @@
  * each batch comes out, with what the pager needs to take it; while it is
  * empty, the thread sleeps.
  *
+ * All of this goes by the guest's time, which stands while the guest does, as
+ * the intervals of the history do. What is being looked at when the guest
+ * stops is still delivered: it is of the interval that goes on.
+ *
  * Threads: the observer's own, but for what the header says.
  */
 #include "observer.h"
@@ -40,6 +44,9 @@ struct VmdObserver {
     bool quit;
     bool delivered;   /* and not yet taken */
     int64_t taker_ns; /* what the pager says it has cost, not yet paid */
+    bool stands;      /* the guest does, since then */
+    int64_t stands_since_ns;
+    int64_t stood_ns; /* how long it has, before that */
 };
 
 static int64_t thread_cpu_ns(void)
@@ -50,6 +57,21 @@ static int64_t thread_cpu_ns(void)
     return t.tv_sec * VM_NS_PER_SEC + t.tv_nsec;
 }
 
+static int64_t guest_now_locked(const VmdObserver *o)
+{
+    int64_t now = o->stands ? o->stands_since_ns : o->env.now_ns();
+
+    return now - o->stood_ns;
+}
+
+static int64_t guest_now(VmdObserver *o)
+{
+    vm_mutex_lock(&o->lock);
+    int64_t now = guest_now_locked(o);
+    vm_mutex_unlock(&o->lock);
+    return now;
+}
+
 /* False: the thread has to end. */
 static bool sleep_until(VmdObserver *o, int64_t when_ns)
 {
@@ -57,11 +79,15 @@ static bool sleep_until(VmdObserver *o, int64_t when_ns)
 
     vm_mutex_lock(&o->lock);
     for (;;) {
-        int64_t left = when_ns - o->env.now_ns();
+        int64_t left = when_ns - guest_now_locked(o);
         if (o->quit || left <= 0) {
             break;
         }
-        (void)vm_cond_wait_ns(&o->changed, &o->lock, left);
+        if (o->stands) {
+            vm_cond_wait(&o->changed, &o->lock);
+        } else {
+            (void)vm_cond_wait_ns(&o->changed, &o->lock, left);
+        }
     }
     quit = o->quit;
     vm_mutex_unlock(&o->lock);
@@ -71,7 +97,7 @@ static bool sleep_until(VmdObserver *o, int64_t when_ns)
 /* Sleeps until the purse is not empty. */
 static bool wait_for_purse(VmdObserver *o)
 {
-    int64_t now = o->env.now_ns();
+    int64_t now = guest_now(o);
 
     o->purse_ns += (now - o->purse_filled_ns) / VMD_TRACKER_COST_DIVISOR;
     o->purse_ns = MIN(o->purse_ns,
@@ -146,7 +172,7 @@ static void observer_thread(void *arg)
 {
     VmdObserver *o = arg;
     int64_t interval_ns = o->env.interval_ns;
-    int64_t start = o->env.now_ns(), before = 0;
+    int64_t start = guest_now(o), before = 0;
 
     vm_thread_set_never_faults();
     o->purse_filled_ns = start;
@@ -156,7 +182,7 @@ static void observer_thread(void *arg)
         }
         before = start;
         /* The next one that is not over; late ones are left out. */
-        int64_t late = MAX(o->env.now_ns() - start - 1, 0);
+        int64_t late = MAX(guest_now(o) - start - 1, 0);
         start += (late / interval_ns + 1) * interval_ns;
     }
 }
@@ -181,6 +207,21 @@ void vmd_observer_taken(VmdObserver *o, int64_t cost_ns)
     vm_mutex_lock(&o->lock);
     o->delivered = false;
     o->taker_ns += cost_ns;
+    vm_cond_broadcast(&o->changed);
+    vm_mutex_unlock(&o->lock);
+}
+
+void vmd_observer_set_running(VmdObserver *o, bool running)
+{
+    int64_t now = o->env.now_ns();
+
+    vm_mutex_lock(&o->lock);
+    if (running && o->stands) {
+        o->stood_ns += now - o->stands_since_ns;
+    } else if (!running && !o->stands) {
+        o->stands_since_ns = now;
+    }
+    o->stands = !running;
     vm_cond_broadcast(&o->changed);
     vm_mutex_unlock(&o->lock);
 }

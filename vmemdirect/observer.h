@@ -8,7 +8,8 @@
  * longer, and so do the intervals that it tells about: at a terabyte the
  * interval grows, not the cost.
  *
- * Threads: new, stop, free by the main thread; taken() by the pager thread.
+ * Threads: new, set_running, stop, free by the main thread; taken() by the
+ * pager thread.
  */
 #ifndef VMD_OBSERVER_H
 #define VMD_OBSERVER_H
@@ -34,6 +35,8 @@ VmdObserver *vmd_observer_new(VmdTracker *t, const VmdTrackerEnv *env,
                               VmdDeliver deliver, void *opaque);
 /* cost_ns: what it took to make use of it, which is part of the cost. */
 void vmd_observer_taken(VmdObserver *o, int64_t cost_ns);
+/* While the guest stands still nobody looks. It runs at first. */
+void vmd_observer_set_running(VmdObserver *o, bool running);
 /* Ends the thread. An observation that was delivered stays valid, and may be
  * taken, until _free(). */
 void vmd_observer_stop(VmdObserver *o);

@@ -287,7 +287,9 @@ typedef struct VmdPager {
     bool fatal;
 
     uint16_t interval;       /* the present one's number */
-    int64_t interval_end_ns;
+    int64_t interval_end_ns; /* while the guest stands: as if it had not */
+    bool stands;             /* the guest does, since then */
+    int64_t stands_since_ns;
     int64_t next_slice_ns;
     uint32_t slice;          /* counts parts of the interval */
     uint32_t walk_hand;      /* of the aging walk */
@@ -485,7 +487,10 @@ void vmd_history_observe(VmdPager *p, PageNo first, uint32_t count,
                          const unsigned long *accessed);
 /* What is accessed from here on, is accessed at now_ns. */
 void vmd_history_advance(VmdPager *p, int64_t now_ns);
-/* The same; then lets the tracker look, and goes on with the walk. */
+/* The guest runs, or stands still: then no interval ends and no tracker
+ * looks. It runs at first. */
+void vmd_history_set_running(VmdPager *p, bool running, int64_t now_ns);
+/* Advances; then lets the tracker look, and goes on with the walk. */
 void vmd_history_tick(VmdPager *p, int64_t now_ns);
 int64_t vmd_history_deadline_ns(const VmdPager *p);
 /* Lists: called by pager.c when the state changes. */

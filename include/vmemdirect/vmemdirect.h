@@ -107,6 +107,12 @@ RamPlacement *vmd_engine_placement(VmdEngine *vmd); /* owned by the engine */
  */
 bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp);
 uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd);
+/*
+ * The guest runs, or stands still; it runs at first. While it stands the access
+ * history does not age: nothing is accessed then, whatever is hot. Faults and
+ * paging go on as ever. Does not wait.
+ */
+void vmd_engine_set_running(VmdEngine *vmd, bool running);
 /* The VM goes on, and what was wrong may have been repaired: tries again what
  * failed. Does not wait. */
 void vmd_engine_retry(VmdEngine *vmd);

@@ -201,6 +201,42 @@ def paused_stays_paused(t):
     destination.quit()
 
 
+def histories(vm):
+    return [c['history'] for c in vm.run('query-vmemdirect-history',
+                                         {'chunk': 0, 'count': MEM})]
+
+
+def history_arrives_unchanged(t):
+    """However long the stream takes: what has arrived does not age before
+    the VM runs."""
+    options = {'aging-interval': 100}
+    guest, source = start_source(t, TIGHT, append={'rate': 0},
+                                 options=options)
+    guest.wait_progress(2, alive=[source])
+    uri = migration_address('unix', t.dir)
+    destination = start_destination(t, guest, source, TIGHT, uri,
+                                    options=options)
+    source.run('stop')
+    time.sleep(1)  # chunks catch up with what was before
+    before = histories(source)
+    set_parameters(source, max_bandwidth=64 * MIB)
+    source.run('migrate', {'uri': uri})
+    info = wait_migration(source)
+    check(info['status'] == 'completed', '%r', info)
+    check(info['total-time'] > 10 * options['aging-interval'],
+          'it took %d ms only', info['total-time'])
+    destination.wait_status('paused')
+    after = histories(destination)
+    warm = sum(int(h, 16) != 0 for h in before)
+    check(warm > MEM // 4, 'only %d chunks have a history', warm)
+    check(before == after, 'of %d chunks %d have changed', len(before),
+          sum(a != b for a, b in zip(before, after)))
+    source.quit()
+    destination.run('cont')
+    guest.wait_verified(alive=[destination])
+    destination.quit()
+
+
 def incoming_defer(t):
     guest, source = start_source(t, TIGHT)
     destination = start_destination(t, guest, source, TIGHT, 'defer')
@@ -317,5 +353,5 @@ TESTS = [(f.__name__, f) for f in (
     tight_to_plain, tight_to_tight_mode_copy, tight_to_tight_chunk_16,
     tight_to_tight_chunk_512, libaio, hot_everywhere, incompressible,
     no_paging_by_migration, cold_memory_from_swap, paused_stays_paused,
-    incoming_defer, there_and_back, cancel_then_migrate, bandwidth_limit,
-    events, source_goes_on_by_cont)]
+    history_arrives_unchanged, incoming_defer, there_and_back,
+    cancel_then_migrate, bandwidth_limit, events, source_goes_on_by_cont)]

@@ -369,6 +369,41 @@ def budget_change_while_stopped(t):
     vm.quit()
 
 
+def keys(vm):
+    """By chunk: the place, the key, and the history of the pages."""
+    chunks = vm.run('query-vmemdirect-history', {'chunk': 0, 'count': MEM})
+    return [(c['place'], c['key'], c['history']) for c in chunks]
+
+
+def warm_in_swap(chunks):
+    return [c for c in chunks if c[0] == 'swap' and c[1] > 0]
+
+
+def history_stands_while_stopped(t):
+    """What was hot when the VM was stopped is so when it goes on, and ages
+    again from there."""
+    interval = 0.1
+    guest, vm = start(t, append={'rate': 0},
+                      vmemdirect={'aging-interval': int(interval * 1000)})
+    guest.wait_progress(2, alive=[vm])
+    vm.run('stop')
+    time.sleep(1)  # chunks catch up with what was before
+    before = keys(vm)
+    check(warm_in_swap(before), 'nothing in the swap file is warm')
+    time.sleep(20 * interval)
+    after = keys(vm)
+    check(before == after, 'of %d chunks %d have changed', len(before),
+          sum(a != b for a, b in zip(before, after)))
+    vm.run('cont')
+    deadline = time.monotonic() + 20 * PATIENCE
+    while keys(vm) == after:
+        check(time.monotonic() < deadline, 'it stands although the VM runs')
+        time.sleep(interval)
+    guest.wait_verified(alive=[vm])
+    check_bounds(vm)
+    vm.quit()
+
+
 def reset_under_load(t):
     guest, vm = start(t, smp=2)
     for _ in range(3):
@@ -396,7 +431,7 @@ def swap_file_is_anonymous(t):
 TESTS = [(f.__name__, f) for f in (
     half_budget, half_budget_2_cpus, q35_2_cpus, incompressible, sequential,
     zipf, unlimited_rate, mode_copy, io_libaio, copy_and_libaio,
-    tracker_off, chunk_pages_1,
+    tracker_off, history_stands_while_stopped, chunk_pages_1,
     chunk_pages_16, chunk_pages_64, chunk_pages_512, huge_pages,
     huge_pages_circulate, plain_is_huge, untouched_stays_zero,
     everything_fits, budget_changes, budget_loop, budget_too_small,

@@ -375,6 +375,62 @@ static void test_walk(void)
     fake_free(f);
 }
 
+/* --- a guest that stands still -------------------------------------------- */
+
+static void set_running(Fake *f, bool running)
+{
+    vmd_history_set_running(&f->pager, running, fake_now);
+}
+
+/* However long it stands: the interval in which it stopped goes on, with what
+ * was left of it, and what is touched meanwhile is of that interval. */
+static void test_stands(void)
+{
+    Fake *f = new_in_mid_interval(false);
+
+    fill(f, CHUNK);
+    fake_standby(f, CHUNK);
+    set_all(f, 0xff);
+    set_running(f, false);
+    for (unsigned k = 0; k < 100; k++) {
+        fake_now += INTERVAL / 3;
+        fake_step(f);
+        g_assert_cmphex(bits(f, FIRST), ==, 0xff);
+    }
+    touch(f, FIRST); /* a device, or the monitor */
+    fake_standby(f, CHUNK);
+    set_running(f, false); /* once is enough */
+    fake_now += INTERVAL;
+    set_running(f, true);
+    set_running(f, true);
+    fake_now += INTERVAL / 2 - 1;
+    g_assert_cmphex(bits(f, FIRST + 1), ==, 0xff);
+    fake_now += 1;
+    g_assert_cmphex(bits(f, FIRST), ==, 0xff);
+    g_assert_cmphex(bits(f, FIRST + 1), ==, 0x7f);
+    fake_now += INTERVAL;
+    g_assert_cmphex(bits(f, FIRST), ==, 0x7f);
+    g_assert_cmphex(bits(f, FIRST + 1), ==, 0x3f);
+    fake_free(f);
+}
+
+/* Intervals that had ended before, but were not yet looked at, count. */
+static void test_stands_after_a_stall(void)
+{
+    Fake *f = new_in_mid_interval(false);
+
+    fill(f, CHUNK);
+    fake_standby(f, CHUNK);
+    set_all(f, 0xff);
+    fake_now += 2 * (int64_t)INTERVAL;
+    set_running(f, false);
+    fake_now += 5 * (int64_t)INTERVAL;
+    g_assert_cmphex(bits(f, FIRST), ==, 0x3f);
+    set_running(f, true);
+    g_assert_cmphex(bits(f, FIRST), ==, 0x3f);
+    fake_free(f);
+}
+
 /* --- observing trackers -------------------------------------------------- */
 
 static void test_observed(void)
@@ -494,6 +550,32 @@ static void test_soft_tracker_finds_the_hot(void)
     fake_free(f);
 }
 
+static void test_soft_tracker_rests(void)
+{
+    Fake *f = fake_new(ROOMY, true);
+
+    for (ChunkNo c = 0; c < 20; c++) {
+        fill(f, c);
+    }
+    vmd_history_set_running(&f->pager, false, fake_now);
+    for (int k = 0; k < 40; k++) {
+        age(f);
+    }
+    for (ChunkNo c = 0; c < 20; c++) {
+        g_assert_false(f->pager.chunks[c].sampled);
+        g_assert_cmphex(f->pager.chunks[c].key, ==, 0x80);
+    }
+    vmd_history_set_running(&f->pager, true, fake_now);
+    age(f);
+    age(f);
+    unsigned sampled = 0;
+    for (ChunkNo c = 0; c < 20; c++) {
+        sampled += f->pager.chunks[c].sampled;
+    }
+    g_assert_cmpuint(sampled, >, 0);
+    fake_free(f);
+}
+
 /* Every look at the clock takes 100 us, and so does a move. */
 static int64_t slow_clock(void)
 {
@@ -540,12 +622,16 @@ int main(int argc, char **argv)
     g_test_add_func("/history/model", test_model);
     g_test_add_func("/history/wide-chunks", test_wide_chunks);
     g_test_add_func("/history/walk", test_walk);
+    g_test_add_func("/history/stands", test_stands);
+    g_test_add_func("/history/stands-after-a-stall",
+                    test_stands_after_a_stall);
     g_test_add_func("/history/observed", test_observed);
     g_test_add_func("/history/observed-fault-is-not-all",
                     test_observed_fault_is_not_all);
     g_test_add_func("/history/observed-absent", test_observed_absent);
     g_test_add_func("/history/coldest-goes-first", test_coldest_goes_first);
     g_test_add_func("/soft/finds-the-hot", test_soft_tracker_finds_the_hot);
+    g_test_add_func("/soft/rests", test_soft_tracker_rests);
     g_test_add_func("/soft/pays", test_soft_tracker_pays);
     return g_test_run();
 }

@@ -713,6 +713,79 @@ static void test_observer_pays(void)
     free_source(s);
 }
 
+static unsigned delivered(Source *s)
+{
+    vm_mutex_lock(&s->lock);
+    unsigned n = s->delivered;
+    vm_mutex_unlock(&s->lock);
+    return n;
+}
+
+static void count_it(void *opaque, VmdObserver *observer,
+                     const VmdObservation *o)
+{
+    Source *s = opaque;
+
+    vm_mutex_lock(&s->lock);
+    s->delivered++;
+    vm_cond_broadcast(&s->changed);
+    vm_mutex_unlock(&s->lock);
+    vmd_observer_taken(observer, 0);
+}
+
+static atomic_int_least64_t hand_ns; /* of a clock that the test moves */
+
+static int64_t hand_clock(void)
+{
+    return atomic_load(&hand_ns);
+}
+
+/* Nobody looks again: as far as some milliseconds can tell. */
+static void assert_rests(Source *s, unsigned n)
+{
+    g_usleep(20000);
+    g_assert_cmpuint(delivered(s), ==, n);
+}
+
+/* The clock moves; running: wakes who sleeps by it. */
+static void pass(VmdObserver *o, int64_t ns, bool running)
+{
+    atomic_fetch_add(&hand_ns, ns);
+    vmd_observer_set_running(o, running);
+}
+
+/* Nothing is looked at while the guest stands, and no round is made up for
+ * afterwards: the interval goes on where it was. */
+static void test_observer_rests(void)
+{
+    VmdTrackerEnv env = observer_env;
+    Source *s = new_source(&source_ops);
+
+    env.now_ns = hand_clock;
+    env.interval_ns = 10 * VM_NS_PER_SEC; /* a hundredth of it is plenty */
+    env.pages = 64;                       /* a batch is a round */
+    VmdObserver *o = vmd_observer_new(&s->tracker, &env, count_it, s);
+    while (atomic_load(&s->tracker.spent_ns) == 0) {
+        g_usleep(1000); /* the first round, which is not delivered */
+    }
+    for (unsigned n = 0; n < 3; n++) {
+        pass(o, env.interval_ns, true);
+        wait_delivered(s, n + 1);
+    }
+    vmd_observer_set_running(o, false);
+    pass(o, 100 * env.interval_ns + 1, false);
+    assert_rests(s, 3);
+    vmd_observer_set_running(o, true);
+    assert_rests(s, 3);
+    pass(o, env.interval_ns - 1, true);
+    assert_rests(s, 3);
+    pass(o, 1, true);
+    wait_delivered(s, 4);
+    vmd_observer_free(o);
+    g_assert_cmpuint(s->delivered, ==, 4);
+    free_source(s);
+}
+
 static void keep_it(void *opaque, VmdObserver *observer,
                     const VmdObservation *o)
 {
@@ -761,11 +834,12 @@ int main(int argc, char **argv)
     g_test_add_func("/damon/cost-adapts", test_damon_cost_adapts);
     g_test_add_func("/damon/tells-regions", test_damon_tells_regions);
     g_test_add_func("/damon/in-use", test_damon_in_use);
+    g_test_add_func("/damon/left-over", test_damon_left_over);
     g_test_add_func("/damon/missing", test_damon_missing);
     g_test_add_func("/choice", test_choice);
     g_test_add_func("/observer/rounds", test_observer_rounds);
     g_test_add_func("/observer/pays", test_observer_pays);
+    g_test_add_func("/observer/rests", test_observer_rests);
     g_test_add_func("/observer/stops", test_observer_stops);
     return g_test_run();
 }
-    g_test_add_func("/damon/left-over", test_damon_left_over);
