@@ -307,6 +307,7 @@ static void wait_for_work(VmdEngine *vmd, Work *what)
 
     *what = (Work){ true, true };
     if (vmd_spin_again(&vmd->spin, now, times_preempted)) {
+        sched_yield();
         return;
     }
     if (left > 0) {

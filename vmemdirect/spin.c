@@ -6,6 +6,8 @@
 
 /* Faults are frequent when they come within this many poll times. */
 #define FREQUENT 4
+/* A turn that is shorter was not interrupted by anybody who needs the core. */
+#define LONG_TURN_NS (300 * 1000LL)
 #define BACK_OFF_MIN_NS (10 * 1000 * 1000LL)
 #define BACK_OFF_MAX_NS (1000 * 1000 * 1000LL)
 
@@ -42,18 +44,27 @@ static void back_off(VmdSpin *spin, int64_t now_ns)
     spin->spinning = false;
 }
 
+/* Has somebody else had the core since the last turn, and for long? */
+static bool was_interrupted(VmdSpin *spin, int64_t now_ns, uint64_t times)
+{
+    bool switched = times != spin->preempted;
+
+    spin->preempted = times;
+    return spin->spinning && switched &&
+           now_ns - spin->looked_ns >= LONG_TURN_NS;
+}
+
 bool vmd_spin_again(VmdSpin *spin, int64_t now_ns, uint64_t (*preempted)(void))
 {
     if (!is_wanted(spin, now_ns)) {
         spin->spinning = false;
         return false;
     }
-    uint64_t times = preempted();
-    if (spin->spinning && times != spin->preempted) {
+    if (was_interrupted(spin, now_ns, preempted())) {
         back_off(spin, now_ns);
         return false;
     }
     spin->spinning = true;
-    spin->preempted = times;
+    spin->looked_ns = now_ns;
     return true;
 }

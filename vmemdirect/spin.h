@@ -6,8 +6,10 @@
  * host is a virtual machine itself, as much as the device needs for the page.
  * So while faults are frequent the thread looks for the next event itself.
  * What that may cost is bounded: it spins only between faults that come less
- * than a few poll times apart, and it stops for a while when the scheduler
- * took the core away from it, since then somebody else has work to do.
+ * than a few poll times apart, it offers the core to others at each turn, and
+ * it stops for a while when somebody has taken the core for long. A kernel
+ * thread that comes for some microseconds does not count: where completions
+ * are handled by such threads, there is one for each fault.
  *
  * Time and the count of involuntary switches come from the caller.
  * Threads: the pager thread.
@@ -25,7 +27,8 @@ typedef struct VmdSpin {
     int64_t off_until_ns; /* somebody else needed the core */
     int64_t back_off_ns;
     bool spinning;
-    uint64_t preempted;   /* as last seen while spinning */
+    int64_t looked_ns;    /* the last turn, while spinning */
+    uint64_t preempted;   /* as seen at the last question */
 } VmdSpin;
 
 void vmd_spin_init(VmdSpin *spin, int64_t poll_ns);
