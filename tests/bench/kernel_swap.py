@@ -119,16 +119,17 @@ class KernelSwap:
     def squeeze(self, pid, budget_bytes):
         """The VM is stopped. Leaves it so much of the guest's RAM, and what
         the VMM has beside it on top: our engine's budget does not count its
-        VMM either. Returns the limit."""
-        own = max(read_number(self.group + '/memory.usage_in_bytes') -
-                  ram_rss_bytes(pid), 0)
-        target = budget_bytes + own
-        limit = read_number(self.group + '/memory.limit_in_bytes')
+        VMM either. How much the VMM keeps shows only while it is squeezed:
+        the kernel takes its pages, too. Returns the limit."""
         deadline = time.monotonic() + SQUEEZE_TIMEOUT
-        while limit > target:
-            limit = max(limit - STEP_BYTES, target)
+        limit = read_number(self.group + '/memory.limit_in_bytes')
+        while (more := ram_rss_bytes(pid) - budget_bytes) > 0:
+            # Where the limit is above the use, lowering it takes nothing.
+            limit = min(limit, read_number(self.group +
+                                           '/memory.usage_in_bytes'))
+            limit -= min(STEP_BYTES, more)
             self.lower(limit, deadline)
-        return target
+        return limit
 
     def lower(self, limit, deadline):
         while True:

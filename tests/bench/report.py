@@ -9,7 +9,7 @@ COLUMNS = (('ops-per-s', 'per s'), ('mib-per-s', 'MiB/s'),
            ('fault-p50', 'p50 us'), ('fault-p99', 'p99 us'),
            ('cpu-s-per-gib', 'CPU s/GiB'),
            ('machine-cpu-s-per-gib', 'all CPU s/GiB'),
-           ('rss-max-mib', 'RSS MiB'))
+           ('guest-ram-mib', 'RAM MiB'), ('rss-max-mib', 'RSS MiB'))
 
 
 def number(value):

@@ -15,15 +15,16 @@ ATTEMPTS = 3  # at a run of the rival, which the kernel may kill
 
 
 class Reading:
-    """Counters at one moment: time, CPU, paging."""
+    """Counters at one moment: time, CPU, paging; guest RAM in memory."""
 
-    def __init__(self, vm, paged_bytes, latency=None):
+    def __init__(self, vm, paged_bytes, latency=None, resident_bytes=None):
         self.time = bench.time_s()
         self.cpu, self.guest = bench.process_cpu(vm.process.pid)
         self.kswapd = bench.kswapd_cpu()
         self.machine = bench.machine_cpu()
         self.paged = paged_bytes
         self.latency = latency
+        self.resident = resident_bytes
 
 
 class Ours:
@@ -49,7 +50,8 @@ class Ours:
     def read(self, vm):
         p = vm.paging()
         return Reading(vm, (p['page-in-bytes'], p['page-out-bytes']),
-                       p['fault-latency'])
+                       p['fault-latency'], p['resident-bytes'])
+
 
 class Plain(Ours):
     """Our binary without -vmemdirect."""
@@ -93,7 +95,8 @@ class Stock:
         vm.run('cont')
 
     def read(self, vm):
-        return Reading(vm, kernel_swap.swapped_bytes())
+        return Reading(vm, kernel_swap.swapped_bytes(), resident_bytes=
+                       kernel_swap.ram_rss_bytes(vm.process.pid))
 
     def close(self):
         if self.swap is not None:
@@ -143,6 +146,8 @@ def between(a, b):
     if gib > 0.01:
         out['cpu-s-per-gib'] = cpu / gib
         out['machine-cpu-s-per-gib'] = out['machine-cpu-s'] / gib
+    if b.resident is not None:
+        out['guest-ram-mib'] = b.resident / MIB
     if a.latency is not None:
         hist = histogram.from_engine(b.latency, a.latency)
         out['engine-fault-us'] = times(hist)
