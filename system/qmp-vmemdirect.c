@@ -49,7 +49,9 @@ static const struct {
     COUNTER("tracker-spent-ns", tracker_spent_ns),
     COUNTER("tracker-round-ns", tracker_round_ns),
     COUNTER("aging-spent-ns", aging_spent_ns),
+    COUNTER("checksum-errors", checksum_errors),
     COUNTER("failed-chunks", failed_chunks),
+    COUNTER("seal-bytes", seal_bytes),
 #undef COUNTER
 };
 
@@ -164,6 +166,8 @@ static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
     json_object_object_add(*ret_value, "budget", budget(&s));
     json_object_object_add(*ret_value, "trackers-not-used",
                            trackers_not_used(&s));
+    qmp_put_bool(*ret_value, "checksum", s.checksum);
+    qmp_put_bool(*ret_value, "encrypt", s.encrypt);
     json_object_object_add(*ret_value, "troubles", troubles(&s));
     qmp_put_u64(*ret_value, "oldest-request-ms",
                 s.oldest_request_ns / VM_NS_PER_MS);

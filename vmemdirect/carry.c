@@ -55,7 +55,7 @@ static bool classify(VmdPager *p, RamExport *e, unsigned long *file)
     return in_guest;
 }
 
-void vmd_carry_export(VmdPager *p, RamExport *e)
+static void start_export(VmdPager *p, RamExport *e)
 {
     VmdTransfer *t = NULL;
 
@@ -78,14 +78,40 @@ void vmd_carry_export(VmdPager *p, RamExport *e)
     vmd_transfer_start(p, t);
 }
 
+void vmd_carry_export(VmdPager *p, RamExport *e)
+{
+    e->tries = 0;
+    start_export(p, e);
+}
+
+static void unpin_export(VmdPager *p, RamExport *e)
+{
+    if (e->pinned) {
+        atomic_fetch_sub(&p->pins[e->chunk], 1);
+        e->pinned = false;
+    }
+}
+
+/*
+ * A checksum that does not fit may mean that the page was written again while
+ * its old content was being read. Then it is elsewhere now, or the file has
+ * the new content, so all of the export begins anew.
+ */
 void vmd_carry_export_finished(VmdPager *p, VmdTransfer *t)
 {
     RamExport *e = t->export_;
 
+    if (t->error == -EBADMSG && ++e->tries < VMD_READ_TRIES) {
+        unpin_export(p, e);
+        start_export(p, e);
+        return;
+    }
+    if (t->error == -EBADMSG) {
+        vmd_note_read_error(p, t->error);
+    }
     e->result = t->error ? -EIO : 0;
-    if (e->result < 0 && e->pinned) {
-        atomic_fetch_sub(&p->pins[e->chunk], 1);
-        e->pinned = false;
+    if (e->result < 0) {
+        unpin_export(p, e);
     }
     e->done(e);
 }

@@ -157,16 +157,32 @@ static bool set_aging_interval(VmdConfig *cfg, const char *value,
                         &cfg->aging_interval_ms, errp);
 }
 
-static bool set_keep_swap(VmdConfig *cfg, const char *value, GError **errp)
+static bool parse_switch(const char *key, const char *value, bool *ret_on,
+                         GError **errp)
 {
     static const char *const words[] = { "off", "on", NULL };
     int i = word_index(value, words);
 
     if (i < 0) {
-        return bad_value("keep-swap", value, "on or off", errp);
+        return bad_value(key, value, "on or off", errp);
     }
-    cfg->keep_swap = i == 1;
+    *ret_on = i == 1;
     return true;
+}
+
+static bool set_keep_swap(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return parse_switch("keep-swap", value, &cfg->keep_swap, errp);
+}
+
+static bool set_checksum(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return parse_switch("checksum", value, &cfg->checksum, errp);
+}
+
+static bool set_encrypt(VmdConfig *cfg, const char *value, GError **errp)
+{
+    return parse_switch("encrypt", value, &cfg->encrypt, errp);
 }
 
 static bool parse_policy(const char *key, const char *value, bool *ret_stop,
@@ -219,6 +235,8 @@ static const struct {
     { "aging-interval", set_aging_interval },
     { "poll-us", set_poll },
     { "keep-swap", set_keep_swap },
+    { "checksum", set_checksum },
+    { "encrypt", set_encrypt },
     { "write-error", set_write_error },
     { "read-error", set_read_error },
     { "io-timeout", set_io_timeout },

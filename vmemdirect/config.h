@@ -33,6 +33,7 @@ struct VmdConfig {
     bool stop_on_write_error;
     uint64_t io_timeout_s; /* 0: never */
     bool stop_on_timeout;
+    bool checksum, encrypt;
 };
 
 #endif

@@ -30,6 +30,7 @@
 #include "config.h"
 #include "observer.h"
 #include "pager-internal.h"
+#include "seal.h"
 #include "spin.h"
 #include "swapfile.h"
 #include "util/clock.h"
@@ -72,6 +73,7 @@ struct VmdEngine {
     int swap_fd;
     int event_fd;
     VmdIo *io;
+    bool checksum, encrypt; /* io is a seal */
     const char *mode_name;
     char *tracker_root;
     VmdTrackerEnv tracker_env;
@@ -433,6 +435,34 @@ static void find_stage(VmdEngine *vmd, uint32_t chunk_pages)
     }
 }
 
+/* Buffers for page-out that is encrypted: this much, but for two at least. */
+#define SEAL_BUFFER_BYTES (8u << 20)
+
+static bool seal_io(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
+{
+    uint32_t write_bytes = cfg->chunk_pages * (uint32_t)RAM_PAGE_BYTES;
+    VmdSealConfig seal = {
+        .pages = vmd->bytes >> RAM_PAGE_BITS,
+        .depth = VMD_IO_DEPTH,
+        .writes = CLAMP(SEAL_BUFFER_BYTES / write_bytes, 2, VMD_WRITES_MAX),
+        .write_bytes = write_bytes,
+        .checksum = cfg->checksum,
+    };
+
+    vmd->checksum = cfg->checksum;
+    vmd->encrypt = cfg->encrypt;
+    if (cfg->encrypt) {
+        seal.cipher = vmd_cipher_new(errp);
+        if (!seal.cipher) {
+            return false;
+        }
+    }
+    if (cfg->checksum || cfg->encrypt) {
+        vmd->io = vmd_seal_new(vmd->io, &seal);
+    }
+    return true;
+}
+
 static bool make_frames(VmdEngine *vmd, uint32_t chunk_pages, GError **errp)
 {
     uint64_t pages = vmd->bytes >> RAM_PAGE_BITS;
@@ -523,7 +553,7 @@ static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
         return false;
     }
     vmd->io = choose_io(cfg, vmd->swap_fd, vmd->bytes, errp);
-    if (!vmd->io) {
+    if (!vmd->io || !seal_io(vmd, cfg, errp)) {
         return false;
     }
     vmd->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -757,6 +787,10 @@ void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret)
     call_pager(vmd, call_stats, &call);
     ret->mode = vmd->mode_name;
     ret->io = vmd->io->ops->name;
+    ret->checksum = vmd->checksum;
+    ret->encrypt = vmd->encrypt;
+    ret->seal_bytes = vmd->checksum || vmd->encrypt ? vmd_seal_bytes(vmd->io)
+                                                    : 0;
 }
 
 uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd)

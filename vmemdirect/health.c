@@ -35,6 +35,8 @@ const char *vmd_trouble_to_string(VmdTrouble what)
 const char *vmd_error_to_string(int error)
 {
     switch (error) {
+    case EBADMSG:
+        return "checksum mismatch";
     case ENODATA:
         return "the swap file was cut short";
     case ETIMEDOUT:

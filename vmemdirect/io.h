@@ -2,8 +2,9 @@
 /*
  * The engine's I/O: O_DIRECT reads and writes of the swap file, and holes.
  *
- * One interface, two implementations (io-uring.c, io-aio.c); unit tests bring
- * a fake. Requests are the caller's and stay untouched until done().
+ * One interface, two implementations (io-uring.c, io-aio.c), and a layer that
+ * can be put around them (seal.c); unit tests bring a fake. Requests are the
+ * caller's and stay untouched until done().
  *
  * Threads: the pager thread only.
  */
@@ -23,7 +24,8 @@ struct VmdIoRequest {
     uint8_t *buf;
     uint32_t len;
     /* result: 0 or -errno; all of len was done, or an error (-ENODATA: the
-     * file is not as long as it was made). Called from reap(). */
+     * file is not as long as it was made; -EBADMSG: a page is not what was
+     * written). Called from reap(). */
     void (*done)(VmdIoRequest *req, int result);
     uint32_t progress; /* private: bytes done so far */
 };
@@ -37,6 +39,8 @@ typedef struct VmdIoOps {
     void (*flush)(VmdIo *io);
     /* Delivers completions that are there; returns how many. */
     unsigned (*reap)(VmdIo *io);
+    /* Has flush() or reap() more to do, whatever fd() says? NULL: never. */
+    bool (*busy)(const VmdIo *io);
     /* Readable when completions may be there. */
     int (*fd)(const VmdIo *io);
     void (*free)(VmdIo *io);

@@ -26,6 +26,7 @@
 #ifndef VMD_PAGER_INTERNAL_H
 #define VMD_PAGER_INTERNAL_H
 
+#include <errno.h>
 #include <glib.h>
 #include <stdatomic.h>
 
@@ -417,6 +418,12 @@ uint32_t vmd_stride(VmdPager *p, PageNo page, int64_t *ret_delta);
 /* --- ahead.c ------------------------------------------------------------ */
 /* The chunk is touched: by a hard fault, or having been read ahead. */
 void vmd_ahead_touched(VmdPager *p, ChunkNo c);
+
+static inline void vmd_note_read_error(VmdPager *p, int result)
+{
+    p->stats.read_errors++;
+    p->stats.checksum_errors += result == -EBADMSG;
+}
 
 /* Does the chunk's frame hold the page? Only STANDBY and WRITING. */
 bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i);

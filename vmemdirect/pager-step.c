@@ -64,11 +64,15 @@ void vmd_pager_step(VmdPager *p)
 
 int64_t vmd_pager_deadline_ns(const VmdPager *p)
 {
+    const VmdIo *io = p->cfg.io;
     int64_t next = MIN(vmd_history_deadline_ns(p), p->next_beat_ns);
     bool work = p->pending_count > 0 || p->pin_waiters || p->reclaiming ||
                 !g_queue_is_empty((GQueue *)&p->frame_waiters) ||
                 !g_queue_is_empty((GQueue *)&p->held_imports);
 
+    if (io->ops->busy && io->ops->busy(io)) {
+        return p->cfg.now_ns();
+    }
     if (work && !p->fatal && p->in_flight == 0) {
         /* Nothing will wake us: pinned chunks, or a trouble. */
         int64_t again = vmd_health_any(&p->health) ? 50 * VM_NS_PER_MS

@@ -1175,7 +1175,7 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
         return;
     }
     if (result < 0) {
-        p->stats.read_errors++;
+        vmd_note_read_error(p, result);
         if (t->tries + 1 < VMD_READ_TRIES) {
             vmd_transfer_retry(p, t, l->first, l->count);
             return;
@@ -1224,7 +1224,7 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     }
     /* A fill that fails is no harm yet: its pages fault by themselves, and a
      * thread that waits already is woken to do so. */
-    p->stats.read_errors++;
+    vmd_note_read_error(p, result);
     wake(p, vmd_first_page(p, t->chunk) + first, count);
 }
 

@@ -19,6 +19,8 @@
  */
 #include "pager-internal.h"
 
+#include <errno.h>
+
 /* Gaps up to this many pages are transferred rather than cut around. */
 #define GAP_PAGES 8u
 
@@ -135,7 +137,11 @@ static void read_finished(VmdPager *p, VmdTransfer *t, VmdSlot *slot,
         p->stats.export_bytes += slot->count * RAM_PAGE_BYTES;
         return;
     }
-    p->stats.read_errors++;
+    if (result == -EBADMSG) {
+        t->error = result; /* it may be elsewhere by now: see carry.c */
+        return;
+    }
+    vmd_note_read_error(p, result);
     if (t->tries + 1 < VMD_READ_TRIES) {
         vmd_transfer_retry(p, t, slot->first, slot->count);
     } else {

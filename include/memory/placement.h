@@ -59,7 +59,8 @@ struct RamExport {
      * the guest's own address, where they stay pinned until export_end(). */
     unsigned long zero[RAM_CHUNK_LONGS];
     unsigned long in_buf[RAM_CHUNK_LONGS];
-    bool pinned; /* private */
+    bool pinned;    /* private, as is the next */
+    unsigned tries;
 };
 
 /*

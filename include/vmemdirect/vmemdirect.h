@@ -45,6 +45,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
  *   poll-us=N            0 (off) to 1000; default 50: while faults come less
  *                        than four times this apart, the thread spins
  *   keep-swap=on|off     leave the file's name in place; default off
+ *   checksum=on|off      of each page, in memory; default off
+ *   encrypt=on|off       AES-256-XTS, a new key at each start; default off
  *   write-error=stop|report
  *   read-error=stop      nothing can stand in for what is lost
  *   io-timeout=SECONDS   0 (never) to 3600; default 30
@@ -169,6 +171,9 @@ typedef struct VmdStats {
     uint64_t export_bytes, import_ram_bytes, import_swap_bytes;
     uint64_t dropped_clean_bytes, found_zero_bytes, discarded_bytes;
     uint64_t read_errors, write_errors;
+    uint64_t checksum_errors; /* of the read errors */
+    bool checksum, encrypt;   /* as configured */
+    uint64_t seal_bytes;      /* memory that these two hold */
     uint64_t failed_chunks; /* unreadable at this moment */
     uint64_t oldest_request_ns; /* age of the oldest in the device; 0: none */
     struct VmdTroubleStats {
