@@ -101,7 +101,7 @@ static const QmpArgument balloon_members[] = {
     { NULL },
 };
 static const QmpArgument error_members[] = {
-    { "operation", "read|write|timeout|engine" },
+    { "operation", "read|write|timeout|stall|engine" },
     { "error", "str" },
     { "nospace", "bool" },
     { "action", "stop|report" },
@@ -109,7 +109,7 @@ static const QmpArgument error_members[] = {
 };
 
 static const QmpArgument recovered_members[] = {
-    { "operation", "read|write|timeout" },
+    { "operation", "read|write|timeout|stall" },
     { NULL },
 };
 

@@ -216,6 +216,10 @@ static bool query_history(void *opaque, Monitor *mon, json_object *args,
     (void)qmp_arg_u64(args, "chunk", &first);
     (void)qmp_arg_u64(args, "count", &count);
     vmd_engine_stats(vm->engine, &s);
+    if (s.trouble[VMD_TROUBLE_STALL].failures > 0) { /* it would not answer */
+        return vm_error_set(errp, 0, "vmemdirect: %s",
+                            vmd_error_to_string(ETIME));
+    }
     uint64_t pages = s.ram_bytes / RAM_PAGE_BYTES;
     uint64_t chunks = (pages + s.chunk_pages - 1) / s.chunk_pages;
     if (count == 0 || count > HISTORY_CHUNKS_MAX || first >= chunks ||

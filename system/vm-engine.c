@@ -6,9 +6,9 @@
  * By policy the VM stops at the beginning. What happens afterwards depends:
  *
  *   write, read   somebody has to repair it and say cont
- *   timeout       nothing is lost and nothing to be repaired: the VM goes on
- *                 when the device has answered, unless somebody said stop or
- *                 another trouble has stopped it, too
+ *   timeout,      nothing is lost and nothing to be repaired: the VM goes on
+ *   stall         when the device has answered, or the pager moves, unless
+ *                 somebody said stop or another trouble has stopped it, too
  *   engine        never again: internal-error
  *
  * While the pager is in trouble a vCPU or a device may wait for a page that
@@ -35,7 +35,7 @@
 /* In Vm.stopped_by beside the bits of the troubles: a person said stop. */
 #define STOPPED_BY_HAND (1u << VMD_TROUBLE__COUNT)
 /* Troubles that end by themselves. */
-#define PASSING (1u << VMD_TROUBLE_TIMEOUT)
+#define PASSING (1u << VMD_TROUBLE_TIMEOUT | 1u << VMD_TROUBLE_STALL)
 /* Troubles in which pages come late, or when somebody has repaired it. */
 #define PAGES_WAIT \
     (1u << VMD_TROUBLE_WRITE | 1u << VMD_TROUBLE_READ | PASSING)

@@ -33,6 +33,7 @@
 #include "seal.h"
 #include "spin.h"
 #include "swapfile.h"
+#include "watchdog.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -44,6 +45,8 @@
  * a range costs, in pages. */
 #define DISCARD_PAGES_PER_CALL UINT64_C(4096)
 #define DISCARD_RANGE_COST_PAGES UINT64_C(16)
+/* How often who can do without an answer asks the watchdog. */
+#define PATIENCE_NS (100 * VM_NS_PER_MS)
 
 typedef struct Message Message;
 struct Message {
@@ -80,6 +83,7 @@ struct VmdEngine {
     VmdTracker *tracker;   /* as chosen; NULL: off */
     VmdObserver *observer; /* its thread, if it has one */
     VmThread *thread;
+    VmdWatchdog *watchdog; /* NULL: none */
     RamPlacement placement;
 
     /* Mailbox, protected by lock (rank VM_RANK_PAGER). done: a message that
@@ -87,6 +91,10 @@ struct VmdEngine {
     VmMutex lock;
     VmCond done;
     Message *first, *last;
+    VmdStats last_stats; /* as of the last answer */
+
+    /* The pager thread's; read by the watchdog. */
+    VmdPulse pulse;
 
     /* Pager thread; before it starts and after it ends, the main thread. */
     VmdPager pager;
@@ -174,6 +182,75 @@ static void call_pager(VmdEngine *vmd, void (*function)(VmdPager *, void *),
 
     post(vmd, &call.message);
     wait_for(vmd, &call.message);
+}
+
+/*
+ * The same for who must not hang with the pager: gives up when the watchdog
+ * has found it stalled, and then the function runs when it moves again. So arg
+ * is copied, there and back; the last of the two frees the copy.
+ */
+typedef struct PatientCall {
+    Message message;
+    void (*function)(VmdPager *p, void *arg);
+    atomic_uint refs;
+    max_align_t arg[];
+} PatientCall;
+
+static void patient_call_unref(PatientCall *call)
+{
+    /* Release: what this thread did with it; acquire: what the other did. */
+    if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) == 1) {
+        g_free(call);
+    }
+}
+
+static void run_patient_call(VmdEngine *vmd, Message *m)
+{
+    PatientCall *call = (PatientCall *)m;
+
+    call->function(&vmd->pager, call->arg);
+    finish(vmd, m);
+    patient_call_unref(call);
+}
+
+static bool wait_unless_stalled(VmdEngine *vmd, Message *m)
+{
+    bool done;
+
+    vm_mutex_lock(&vmd->lock);
+    while (!m->done) {
+        if (!vm_cond_wait_ns(&vmd->done, &vmd->lock, PATIENCE_NS) &&
+            !m->done && vmd_watchdog_stalled(vmd->watchdog)) {
+            break;
+        }
+    }
+    done = m->done;
+    vm_mutex_unlock(&vmd->lock);
+    return done;
+}
+
+static bool call_pager_unless_stalled(VmdEngine *vmd,
+                                      void (*function)(VmdPager *, void *),
+                                      void *arg, size_t arg_bytes)
+{
+    PatientCall *call;
+    bool done;
+
+    if (vmd_watchdog_stalled(vmd->watchdog)) {
+        return false;
+    }
+    call = g_malloc0(sizeof(*call) + arg_bytes);
+    call->message.run = run_patient_call;
+    call->function = function;
+    atomic_init(&call->refs, 2);
+    memcpy(call->arg, arg, arg_bytes);
+    post(vmd, &call->message);
+    done = wait_unless_stalled(vmd, &call->message);
+    if (done) {
+        memcpy(arg, call->arg, arg_bytes);
+    }
+    patient_call_unref(call);
+    return done;
 }
 
 /* --- access sources ------------------------------------------------------ */
@@ -328,7 +405,9 @@ static void pager_thread(void *arg)
     vm_thread_set_never_faults();
     while (!vmd->quit || vmd->pager.in_flight > 0) {
         Work work;
+        vmd_pulse_beat(&vmd->pulse);
         wait_for_work(vmd, &work);
+        vmd_pulse_beat(&vmd->pulse);
         vmd_history_advance(&vmd->pager, vm_clock_ns());
         if (work.faults) {
             read_faults(vmd);
@@ -518,7 +597,12 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
     vmd->mode_name = mem->name;
     vmd_pager_init(&vmd->pager, &pc);
     vmd_spin_init(&vmd->spin, (int64_t)cfg->poll_us * 1000);
+    vmd_pager_fill_stats(&vmd->pager, &vmd->last_stats);
     vmd->thread = vm_thread_new("vmd-pager", pager_thread, vmd);
+    if (pc.io_timeout_ns > 0) {
+        vmd->watchdog = vmd_watchdog_new(&vmd->pulse, pc.io_timeout_ns,
+                                         cfg->stop_on_timeout, events, opaque);
+    }
     if (vmd->tracker && vmd->tracker->ops->collect) {
         vmd->observer = vmd_observer_new(vmd->tracker, &vmd->tracker_env,
                                          deliver, vmd);
@@ -579,6 +663,7 @@ VmdEngine *vmd_engine_new(const VmdConfig *cfg, void *base, uint64_t bytes,
     vmd->bytes = bytes;
     vmd->swap_fd = -1;
     vmd->event_fd = -1;
+    vmd->pulse = (VmdPulse)VMD_PULSE_INIT;
     vmd->placement = (RamPlacement){ &placement_ops, vmd };
     vm_mutex_init(&vmd->lock, VM_RANK_PAGER);
     vm_cond_init(&vmd->done);
@@ -605,6 +690,7 @@ void vmd_engine_free(VmdEngine *vmd)
     if (vmd->thread) {
         post(vmd, &quit);
         vm_thread_join(vmd->thread);
+        vmd_watchdog_free(vmd->watchdog);
         vmd_pager_done(&vmd->pager);
     }
     stop_trackers(vmd);
@@ -765,13 +851,13 @@ const RamPagerOps vmd_pager_ops = {
 
 typedef struct StatsCall {
     const VmdEngine *vmd;
-    VmdStats *ret;
+    VmdStats stats;
 } StatsCall;
 
 static void call_stats(VmdPager *p, void *arg)
 {
-    const StatsCall *call = arg;
-    VmdStats *ret = call->ret;
+    StatsCall *call = arg;
+    VmdStats *ret = &call->stats;
 
     vmd_pager_fill_stats(p, ret);
     for (unsigned i = 0; i < VMD_TRACKERS; i++) {
@@ -782,9 +868,17 @@ static void call_stats(VmdPager *p, void *arg)
 
 void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret)
 {
-    StatsCall call = { vmd, ret };
+    StatsCall call = { .vmd = vmd };
+    bool answered = call_pager_unless_stalled(vmd, call_stats, &call,
+                                              sizeof(call));
 
-    call_pager(vmd, call_stats, &call);
+    vm_mutex_lock(&vmd->lock);
+    if (answered) {
+        vmd->last_stats = call.stats;
+    }
+    *ret = vmd->last_stats;
+    vm_mutex_unlock(&vmd->lock);
+    vmd_watchdog_stats(vmd->watchdog, ret);
     ret->mode = vmd->mode_name;
     ret->io = vmd->io->ops->name;
     ret->checksum = vmd->checksum;
@@ -820,7 +914,10 @@ bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp)
                                  swapped_at_least(vmd, bytes), errp)) {
         return false;
     }
-    call_pager(vmd, call_budget, &bytes);
+    if (!call_pager_unless_stalled(vmd, call_budget, &bytes, sizeof(bytes))) {
+        return vm_error_set(errp, 0, "vmemdirect: %s",
+                            vmd_error_to_string(ETIME));
+    }
     return true;
 }
 
@@ -847,6 +944,7 @@ static void post_new(VmdEngine *vmd, void (*run)(VmdEngine *, Message *))
 
 void vmd_engine_retry(VmdEngine *vmd)
 {
+    vmd_watchdog_retry(vmd->watchdog);
     post_new(vmd, run_retry);
 }
 

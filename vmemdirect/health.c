@@ -6,6 +6,8 @@
  *   (1) Between two "began" of a trouble there is an "over" or a retry.
  *   (2) VMD_TROUBLE_ENGINE has no "over".
  *
+ * VMD_TROUBLE_STALL is not this module's: see watchdog.h.
+ *
  * Threads: the pager thread.
  */
 #include "health.h"
@@ -25,6 +27,7 @@ const char *vmd_trouble_to_string(VmdTrouble what)
         [VMD_TROUBLE_WRITE] = "write",
         [VMD_TROUBLE_READ] = "read",
         [VMD_TROUBLE_TIMEOUT] = "timeout",
+        [VMD_TROUBLE_STALL] = "stall",
         [VMD_TROUBLE_ENGINE] = "engine",
     };
 
@@ -39,6 +42,8 @@ const char *vmd_error_to_string(int error)
         return "checksum mismatch";
     case ENODATA:
         return "the swap file was cut short";
+    case ETIME:
+        return "the pager's thread does not move";
     case ETIMEDOUT:
         return "the swap file does not answer";
     default:

@@ -66,6 +66,7 @@ typedef enum VmdTrouble {
     VMD_TROUBLE_WRITE,   /* page-out fails; the data is safe in RAM; retried */
     VMD_TROUBLE_READ,    /* chunks are unreadable: who touches them sleeps */
     VMD_TROUBLE_TIMEOUT, /* a request is in the device for io-timeout */
+    VMD_TROUBLE_STALL,   /* the engine's thread hangs for io-timeout */
     VMD_TROUBLE_ENGINE,  /* the engine cannot go on; never ends */
     VMD_TROUBLE__COUNT
 } VmdTrouble;
@@ -80,7 +81,8 @@ typedef struct VmdEvent {
     int error;  /* positive, for vmd_error_to_string() */
     bool stop;  /* by policy, the VM must not go on */
 } VmdEvent;
-/* Told by the engine's thread; may not block nor touch guest RAM. */
+/* Told by the engine's thread or its watchdog's; may not block nor touch guest
+ * RAM. */
 typedef struct VmdEvents {
     void (*event)(void *opaque, const VmdEvent *event);
 } VmdEvents;
@@ -105,7 +107,8 @@ RamPlacement *vmd_engine_placement(VmdEngine *vmd); /* owned by the engine */
  * memory is freed, never up, and is then as hard as ever; VmdStats tells how
  * far it is. Refused, with nothing changed: what is too small to run on (see
  * vmd_engine_min_budget_bytes()), or would put more into the swap file than
- * its file system could ever hold.
+ * its file system could ever hold. Refused, too, while VMD_TROUBLE_STALL
+ * lasts; if that began meanwhile, it may change when it is over.
  */
 bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp);
 uint64_t vmd_engine_min_budget_bytes(const VmdEngine *vmd);
@@ -183,6 +186,7 @@ typedef struct VmdStats {
     } trouble[VMD_TROUBLE__COUNT];
     uint64_t key_histogram[256]; /* chunks by history key */
 } VmdStats;
+/* While VMD_TROUBLE_STALL lasts: the figures of last time. */
 void vmd_engine_stats(VmdEngine *vmd, VmdStats *ret);
 
 #endif

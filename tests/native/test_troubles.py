@@ -177,6 +177,7 @@ def hanging(t, **options):
     vm = t.vm(guest, 'vm', mem=MEM, append=WORK, vmemdirect=vmemdirect)
     guest.wait_filled(alive=[vm])
     guest.wait_verified(alive=[vm])
+    vm.paging()  # there are figures from before
     return guest, vm, freeze(t, mount)
 
 
@@ -224,6 +225,29 @@ def hang_stopped_by_hand(t):
     check(vm.status() != 'running', 'status %s', vm.status())
     vm.run('cont')
     guest.wait_verified(2, alive=[vm])
+    vm.quit()
+
+
+def stall(t):
+    """With libaio it is the pager's own thread that hangs: the VM stops, the
+    monitor answers meanwhile, and the VM goes on by itself."""
+    guest, vm, thaw = hanging(t, io='libaio')
+    data, after = wait_trouble(vm, 'stall', 'stop')
+    check('does not move' in data['error'], 'event %r', data)
+    quick(vm.wait_status, 'io-error')
+    check_trouble(vm, 'stall', 'does not move')
+    check(vm.paging()['page-out-bytes'] > 0, 'no figures: %r', vm.brief())
+    check_refused(vm, 'vmemdirect-set', {'memory': 80 * MIB})
+    check_refused(vm, 'query-vmemdirect-history', {'chunk': 0})
+    check_refused(vm, 'system_reset')
+    quick(vm.run, 'cont')  # in vain
+    _, after = wait_trouble(vm, 'stall', 'stop', after)
+    vm.wait_status('io-error')
+    thaw()
+    after = wait_over(vm, 'stall', after)
+    vm.wait_status('running')
+    guest.wait_verified(2, alive=[vm])
+    check(vm.paging()['troubles'] == [], 'troubles: %r', vm.brief())
     vm.quit()
 
 
@@ -319,4 +343,4 @@ def device_fails(t):
 
 TESTS = [(f.__name__, f) for f in (
     full_stop, full_report, full_quit, hang_stop, hang_report,
-    hang_stopped_by_hand, cut_file, cut_file_libaio, device_fails)]
+    hang_stopped_by_hand, stall, cut_file, cut_file_libaio, device_fails)]
