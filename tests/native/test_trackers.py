@@ -196,6 +196,31 @@ def damon_is_for_one(t):
     check(kdamonds() == 0, 'nr_kdamonds is %d at the end', kdamonds())
 
 
+def damon_after_a_kill(t):
+    """What a VM leaves that is killed does not keep the next one from it."""
+    need_lab(KDAMONDS, 'DAMON')
+    t.cleanup(leave_none)
+    _, vm = start(t, 'damon', SMALL)
+    vm.kill()
+    check(kdamonds() == 1, 'nr_kdamonds is %d after a kill', kdamonds())
+    state = os.path.dirname(KDAMONDS) + '/0/state'
+    deadline = time.monotonic() + 30 * PATIENCE
+    while True:
+        with open(state) as f:
+            if f.read().strip() == 'off':
+                break
+        check(time.monotonic() < deadline, 'kdamond goes on without its VM')
+        time.sleep(0.2)
+    guest = t.guest('next')
+    vm = t.vm(guest, 'next', mem=64, vmemdirect={
+        'memory': 64, 'tracker': 'damon'}, append={'mib': 16, 'rate': 1})
+    guest.wait_filled(alive=[vm], timeout=90)
+    check(vm.paging()['tracker'] == 'damon', 'tracker is %s',
+          vm.paging()['tracker'])
+    vm.quit()
+    check(kdamonds() == 0, 'nr_kdamonds is %d at the end', kdamonds())
+
+
 def off_knows_nothing(t):
     """The same score must fail where nobody looks: the test can."""
     guest, vm = start(t, 'off')
@@ -242,4 +267,4 @@ def choice_is_explained(t):
 
 TESTS = [(f.__name__, f) for f in (
     soft_finds_hot, off_knows_nothing, choice_is_explained, damon_finds_hot,
-    damon_is_for_one, idle_finds_hot)]
+    damon_is_for_one, damon_after_a_kill, idle_finds_hot)]
