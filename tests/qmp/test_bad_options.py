@@ -154,6 +154,8 @@ BAD_KVM = [
     ("-M q35 -kernel k -device e1000", "e1000"),
     ("-M q35 -kernel k -device virtio-rng-pci,foo=1", "'foo'"),
     ("-M q35 -kernel k -device virtio-balloon-pci,foo=1", "'foo'"),
+    ("-M q35 -kernel k -device virtio-balloon-pci,free-page-reporting=x",
+     "free-page-reporting"),
     ("-M q35 -kernel k -device virtio-balloon-pci,free-page-hint=on",
      "free-page-hint"),
     ("-M q35 -kernel k -device virtio-balloon-pci -device virtio-balloon-pci",
