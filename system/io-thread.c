@@ -32,9 +32,7 @@ static void io_thread_run(void *opaque)
 {
     IoThread *t = opaque;
 
-    g_main_context_push_thread_default(t->context);
     g_main_loop_run(t->loop);
-    g_main_context_pop_thread_default(t->context);
 }
 
 void io_thread_start(IoThread *t)
