@@ -163,6 +163,7 @@ static bool query_vmemdirect(void *opaque, Monitor *mon, json_object *args,
     qmp_put_str(*ret_value, "mode", s.mode);
     qmp_put_str(*ret_value, "io", s.io);
     qmp_put_str(*ret_value, "tracker", s.tracker);
+    qmp_put_str(*ret_value, "locked", vm_locked_to_string(vm->locked));
     json_object_object_add(*ret_value, "budget", budget(&s));
     json_object_object_add(*ret_value, "trackers-not-used",
                            trackers_not_used(&s));

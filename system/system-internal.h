@@ -44,6 +44,13 @@ enum {
 /* A call that another thread waits for. */
 typedef struct VmCall VmCall;
 
+typedef enum VmLocked {
+    VM_LOCKED_NOTHING,
+    VM_LOCKED_PROGRAM, /* without guest RAM and what came after it */
+    VM_LOCKED_ALL,     /* as far as it is in use */
+    VM_LOCKED__COUNT
+} VmLocked;
+
 struct Vm {
     /* Immutable after vm_new(). */
     VmOptions *options;
@@ -56,6 +63,7 @@ struct Vm {
     IoThread *io;
     RamBlock *ram;
     VmdEngine *engine;       /* or NULL */
+    VmLocked locked;         /* against the host's swap */
     RamPlacement *placement; /* the engine's, or plain_placement */
     RamPlacement *plain_placement;
     KvmVm *kvm;
@@ -177,7 +185,11 @@ void vm_migration_stop(Vm *vm);
 bool vm_images_activate(Vm *vm, GError **errp);
 
 /* memory-lock.c */
-bool vm_lock_memory(const VmOptions *o, GError **errp);
+const char *vm_locked_to_string(VmLocked locked);
+/* Before guest RAM is mapped. */
+bool vm_lock_memory(const VmOptions *o, VmLocked *ret_locked, GError **errp);
+/* With -vmemdirect, when all is mapped; a refusal is a warning. */
+void vm_lock_all_memory(VmLocked *locked);
 
 /* daemonize.c */
 bool vm_daemonize(GError **errp); /* forks; the child returns */

@@ -221,7 +221,15 @@ static void io_run_stop(Vm *vm)
 
 static bool lock_start(Vm *vm, GError **errp)
 {
-    return vm_lock_memory(vm->options, errp);
+    return vm_lock_memory(vm->options, &vm->locked, errp);
+}
+
+static bool lock_all_start(Vm *vm, GError **errp)
+{
+    if (vm->engine) {
+        vm_lock_all_memory(&vm->locked);
+    }
+    return true;
 }
 
 static void monitors_stop(Vm *vm)
@@ -251,6 +259,7 @@ static const VmStep steps[] = {
     { "vCPUs", true, vcpus_start, vcpus_stop },
     { "I/O thread", true, io_run_start, io_run_stop },
     { "migration", true, vm_migration_start, vm_migration_stop },
+    { "memory lock, of all", true, lock_all_start, NULL },
     { "monitors", false, vm_monitors_start, monitors_stop },
 };
 

@@ -45,5 +45,11 @@ int vmd_mem_wake(void *opaque, void *guest, size_t len)
 int vmd_mem_discard(void *opaque, void *addr, size_t len)
 {
     (void)opaque;
-    return madvise(addr, len, MADV_DONTNEED) < 0 ? -errno : 0;
+    /* Whoever uses the engine may have locked all memory. Before Linux 5.18
+     * this is not known, and locked pages cannot be given back. */
+    if (madvise(addr, len, MADV_DONTNEED_LOCKED) == 0 ||
+        (errno == EINVAL && madvise(addr, len, MADV_DONTNEED) == 0)) {
+        return 0;
+    }
+    return -errno;
 }

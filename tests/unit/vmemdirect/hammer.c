@@ -5,7 +5,7 @@
  * and devices do O_DIRECT I/O into pinned pages.
  *
  *     hammer [--seconds N] [--seed N] [--mib N] [--budget-mib N]
- *            [--threads N] [--dir PATH] [--any-rss]
+ *            [--threads N] [--dir PATH] [--any-rss] [--lock]
  *            [key=value of -vmemdirect ...]
  *
  * Promise tested: whatever the pager does, a page reads back what was last
@@ -44,9 +44,10 @@ typedef struct Options {
     uint64_t seed, mib, budget_mib, threads;
     const char *dir;
     gboolean any_rss; /* sanitizers need memory of their own */
+    gboolean lock;    /* all memory, as it is touched */
 } Options;
 
-static Options opt = { 3, 1, 192, 64, 3, "/var/tmp", FALSE };
+static Options opt = { 3, 1, 192, 64, 3, "/var/tmp", FALSE, FALSE };
 
 static uint8_t *ram;
 static uint64_t pages;
@@ -326,6 +327,7 @@ static void parse(int argc, char **argv, VmdConfig *cfg)
         { "threads", 0, 0, G_OPTION_ARG_INT64, &opt.threads, NULL, NULL },
         { "dir", 0, 0, G_OPTION_ARG_FILENAME, &opt.dir, NULL, NULL },
         { "any-rss", 0, 0, G_OPTION_ARG_NONE, &opt.any_rss, NULL, NULL },
+        { "lock", 0, 0, G_OPTION_ARG_NONE, &opt.lock, NULL, NULL },
         { NULL, 0, 0, 0, NULL, NULL, NULL },
     };
     g_autoptr(GOptionContext) context = g_option_context_new("[key=value]");
@@ -385,6 +387,11 @@ int main(int argc, char **argv)
     vmd = vmd_engine_new(cfg, ram, opt.mib << 20, &events, NULL, &err);
     if (!vmd) {
         printf("1..0 # SKIP %s\n", err->message);
+        return 0;
+    }
+    if (opt.lock &&
+        mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
+        printf("1..0 # SKIP mlockall: %s\n", strerror(errno));
         return 0;
     }
     run();
