@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from vmtest import MIB, Skip, check, need
+from vmtest import MIB, Skip, check, need, our_binary
 
 MEM = 192
 WORK = {'mib': 160, 'rate': 40, 'verify': 1, 'fill': 'random'}
@@ -17,6 +17,9 @@ KIB = 1024
 
 def start(t, prefix=(), **options):
     need()
+    with open(our_binary(), 'rb') as f:
+        if re.search(rb'__[at]san_init', f.read()):
+            raise Skip('sanitizers replace mlockall() by nothing')
     guest = t.guest()
     vm = t.vm(guest, 'vm', mem=MEM, append=WORK, prefix=prefix,
               vmemdirect=dict({'memory': BUDGET}, **options))
