@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The physical limit: the same file system by fio and O_DIRECT."""
+"""The physical limits: the same file system by fio and O_DIRECT, and what it
+takes to wake a thread."""
 import json
 import os
 import shutil
 import subprocess
+
+import vmtest
 
 # name: (rw, block size, depth)
 JOBS = {
@@ -14,6 +17,18 @@ JOBS = {
     'write-1m-qd8': ('write', '1m', 8),
     'mix-1m-qd8': ('rw', '1m', 8),
 }
+
+
+WAKE = 'wake'
+
+
+def wake_cost(times):
+    """What wake-cost.c says; on one processor, "other" is the same one."""
+    program = os.path.join(vmtest.build_dir(), 'tests', 'bench', 'wake-cost')
+    out = json.loads(subprocess.run([program, str(times)], check=True,
+                                    capture_output=True, text=True).stdout)
+    out.setdefault('other', out['same'])
+    return out
 
 
 def reason():

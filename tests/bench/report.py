@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a run of the paging benchmark says: tables, as Markdown and as text."""
 import bench
+import raw_device
 import targets
 
 COLUMNS = (('ops-per-s', 'per s'), ('mib-per-s', 'MiB/s'),
@@ -135,6 +136,11 @@ def facts(results):
     yield ('Guest: %d MiB of RAM, %d vCPU; %d runs; swap read-ahead of the '
            'kernel 2^%d pages.' % (a['mem'], a['smp'], a['runs'],
                                    results['page-cluster']))
+    wakes = [run[raw_device.WAKE]['other']['p50'] for run in results['raw']
+             if run is not None]
+    if wakes:
+        yield ('To wake a thread on another processor takes %s us (median).' %
+               number(bench.median(wakes)))
     if a['options']:
         yield 'Options of ours: `%s`.' % a['options']
     for name, why in results['skipped'].items():
