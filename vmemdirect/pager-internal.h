@@ -2,7 +2,8 @@
 /*
  * The pager's data, shared by the files of this folder only.
  *
- *   pager.c     chunk states and transitions: the only writer of state
+ *   pager.c     chunk states and transitions
+ *   fault.c     those that a fault makes; chunk.h is between the two
  *   pager-step.c, pager-check.c  the whole: life, invariants, statistics
  *   frame.c     frames, and what they leave of the budget
  *   budget.c    a budget that changes
@@ -319,20 +320,19 @@ int64_t vmd_pager_deadline_ns(const VmdPager *p);
 void vmd_pager_check(VmdPager *p);
 void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret);
 
-/* --- pager.c ------------------------------------------------------------ */
+/* --- fault.c ------------------------------------------------------------ */
 /* One fault as read from the kernel. */
 void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind);
 /* Faults and pins that could not be served at once: tries again. */
 void vmd_pager_serve_pending(VmdPager *p);
 void vmd_pager_serve_pin_waiters(VmdPager *p);
 void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w);
-void vmd_pager_retry(VmdPager *p);
-
-/* Transitions, for reclaim.c, transfer.c and carry.c. */
-int vmd_chunk_move_out(VmdPager *p, ChunkNo c);  /* RESIDENT -> STANDBY */
-void vmd_chunk_recall(VmdPager *p, ChunkNo c);   /* STANDBY -> RESIDENT */
 /* SWAPPED -> FILLING, then STANDBY unless it is touched; false: no room. */
 bool vmd_chunk_read_ahead(VmdPager *p, ChunkNo c);
+
+/* --- pager.c: transitions, for reclaim.c, transfer.c and carry.c -------- */
+int vmd_chunk_move_out(VmdPager *p, ChunkNo c);  /* RESIDENT -> STANDBY */
+void vmd_chunk_recall(VmdPager *p, ChunkNo c);   /* STANDBY -> RESIDENT */
 void vmd_chunk_set_behind(VmdPager *p, ChunkNo c, bool behind);
 /* STANDBY -> SWAPPED or ZERO at once (true), or -> WRITING; false if it
  * could not start. */
@@ -351,6 +351,8 @@ void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count);
 void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
                           const unsigned long *pages);
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im);
+/* After a repair: what failed is tried again. */
+void vmd_pager_retry(VmdPager *p);
 void vmd_pager_fatal(VmdPager *p, int error);
 /* Nobody needs the memory any more; whoever waits gets -EIO. */
 void vmd_pager_abandon(VmdPager *p);

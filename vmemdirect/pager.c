@@ -4,8 +4,8 @@
  *
  * A page's content is in exactly one of four places, looked up in this order:
  * the guest mapping (present), the chunk's frame (valid, in STANDBY and
- * WRITING), the swap file (stored), or nowhere (it is zero). This file is the
- * only one that changes a chunk's state.
+ * WRITING), the swap file (stored), or nowhere (it is zero). This file and
+ * fault.c are the only ones that change a chunk's state.
  *
  *   FILLING -> STANDBY: the chunk was read ahead (ahead.c), and nobody has
  *   touched it yet; a touch in FILLING makes it as if it had faulted, but
@@ -79,25 +79,15 @@
  * sees the other. Either the pinner waits until the pages are out and has
  * them brought back, or the move-out does not happen.
  *
- * A fault that cannot be served now (no memory, a write in flight) waits in
- * pending[] and is tried again at each step. Waking a thread whose page is
- * not there is always allowed: it faults again. A discard wakes who waits for
- * a read of the page; any other fault on it is still in pending[] or in the
- * kernel's queue.
- *
  * T1 to T22 are the transitions of tests/model/chunk.pml, which has them all
  * checked, in every order.
  *
  * Threads: the pager thread; pins, leaving and present are also read and
  * pins written by pinning threads.
  */
-#include "pager-internal.h"
+#include "chunk.h"
 
 #include <errno.h>
-
-typedef enum Served { SERVED, DEFERRED } Served;
-
-static Served serve(VmdPager *p, const VmdPendingFault *fault);
 
 static const char *const state_names[] = {
     [VMD_ZERO] = "zero",       [VMD_RESIDENT] = "resident",
@@ -128,7 +118,7 @@ static uint64_t frame_valid_pages(const VmdPager *p, ChunkNo c)
                            p->cfg.chunk_pages);
 }
 
-static void set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
+void vmd_chunk_set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
 {
     VmdChunk *chunk = &p->chunks[c];
 
@@ -192,7 +182,7 @@ static void drop_frame(VmdPager *p, ChunkNo c)
 }
 
 /* present is read by pinning threads: release pairs with their acquire. */
-static void set_present(VmdPager *p, PageNo page, bool present)
+void vmd_page_set_present(VmdPager *p, PageNo page, bool present)
 {
     unsigned long *word = &p->present[page / 64];
     unsigned long bit = 1ul << (page % 64);
@@ -228,7 +218,7 @@ static VmdChunkState settled_state(const VmdPager *p, ChunkNo c)
     return any_stored(p, c) ? VMD_SWAPPED : VMD_ZERO;
 }
 
-static void wake(VmdPager *p, PageNo page, uint64_t n)
+void vmd_pager_wake(VmdPager *p, PageNo page, uint64_t n)
 {
     (void)p->cfg.mem->wake(p->cfg.mem_opaque, vmd_guest_addr(p, page),
                            n * RAM_PAGE_BYTES);
@@ -259,7 +249,7 @@ static void move_in_run(VmdPager *p, ChunkNo c, FrameNo f, uint32_t i,
 
     vmd_frame_lost(p, f, i, moved);
     for (uint32_t k = 0; k < moved; k++) {
-        set_present(p, page + k, true);
+        vmd_page_set_present(p, page + k, true);
         if (p->chunks[c].state == VMD_STANDBY ||
             p->chunks[c].state == VMD_WRITING) {
             frame_forget(p, c, i + k);
@@ -286,8 +276,8 @@ static void move_in_huge(VmdPager *p, ChunkNo c, FrameNo f)
  * Moves the slots of f that are set in map (bit 0 is page 0 of the chunk)
  * into the guest, in runs of equal need for protection.
  */
-static void move_in(VmdPager *p, ChunkNo c, FrameNo f,
-                    const unsigned long *map)
+void vmd_chunk_move_in(VmdPager *p, ChunkNo c, FrameNo f,
+                       const unsigned long *map)
 {
     PageNo base = vmd_first_page(p, c);
     uint32_t len = vmd_chunk_len(p, c);
@@ -311,7 +301,7 @@ static void move_in(VmdPager *p, ChunkNo c, FrameNo f,
 
 /* FILLING while ahead, into a huge page: nothing of it comes in before all is
  * read. */
-static bool filling_huge(const VmdPager *p, ChunkNo c)
+bool vmd_chunk_filling_huge(const VmdPager *p, ChunkNo c)
 {
     const VmdChunk *chunk = &p->chunks[c];
 
@@ -319,7 +309,7 @@ static bool filling_huge(const VmdPager *p, ChunkNo c)
            vm_bit_test(p->frames.huge, chunk->frame);
 }
 
-static bool is_zero_page(const VmdPager *p, ChunkNo c, uint32_t i)
+bool vmd_page_is_nowhere(const VmdPager *p, ChunkNo c, uint32_t i)
 {
     PageNo page = vmd_first_page(p, c) + i;
 
@@ -327,502 +317,40 @@ static bool is_zero_page(const VmdPager *p, ChunkNo c, uint32_t i)
         vmd_page_in_frame(p, c, i)) {
         return false;
     }
-    return !filling_huge(p, c) ||
+    return !vmd_chunk_filling_huge(p, c) ||
            !vm_bit_test(p->frames.valid,
                         vmd_frame_first(p, p->chunks[c].frame) + i);
 }
 
-/* Zero pages around i: all of the chunk, or 64 KiB when memory is scarce. */
-static void zero_run(const VmdPager *p, ChunkNo c, uint32_t i,
-                     uint32_t *ret_first, uint32_t *ret_count)
-{
-    uint32_t low = 0, high = vmd_chunk_len(p, c), first = i, end = i + 1;
-
-    if (vmd_available_pages(p) < (int64_t)(vmd_high_watermark(p) + high)) {
-        low = i & ~15u;
-        high = MIN(high, low + 16);
-    }
-    while (first > low && is_zero_page(p, c, first - 1)) {
-        first--;
-    }
-    while (end < high && is_zero_page(p, c, end)) {
-        end++;
-    }
-    *ret_first = first;
-    *ret_count = end - first;
-}
-
-/* ZERO -> RESIDENT by a huge page. False: page i is still not there. */
-static bool zero_fault_huge(VmdPager *p, ChunkNo c, uint32_t i)
-{
-    PageNo base = vmd_first_page(p, c);
-
-    if (!vmd_huge_may_zero(p, c)) {
-        return false;
-    }
-    uint32_t made = vmd_huge_make(p, vmd_guest_addr(p, base));
-    if (made == 0) {
-        return false;
-    }
-    for (uint32_t k = 0; k < made; k++) {
-        set_present(p, base + k, true);
-    }
-    p->chunks[c].huge = made == p->cfg.chunk_pages;
-    set_state(p, c, VMD_RESIDENT);
-    return i < made;
-}
-
-/*
- * Pages that are only read share the system's zero page. One that is written
- * gets memory of its own at once, with as many neighbours as the window says:
- * otherwise each costs a second fault, in the kernel. T1.
- */
-static Served zero_fault(VmdPager *p, ChunkNo c, uint32_t i, bool write)
-{
-    VmdChunk *chunk = &p->chunks[c];
-    PageNo base = vmd_first_page(p, c);
-    uint32_t first, count;
-    size_t done;
-
-    if (write && zero_fault_huge(p, c, i)) {
-        p->stats.faults_zero++;
-        vmd_history_accessed(p, base + i);
-        return SERVED;
-    }
-    if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
-        return DEFERRED;
-    }
-    zero_run(p, c, i, &first, &count);
-    if (write) {
-        uint32_t window = MAX(vmd_window(p, c), p->cfg.landing_pages);
-        uint32_t end = MIN(first + count, (i & ~(window - 1)) + window);
-        first = MAX(first, i & ~(window - 1));
-        count = end - first;
-    }
-    if (!vmd_make_room(p, count, /* reclaim= */ false)) {
-        first = i;
-        count = 1;
-    }
-    int r = p->cfg.mem->zero(p->cfg.mem_opaque,
-                             vmd_guest_addr(p, base + first),
-                             count * RAM_PAGE_BYTES, write, &done);
-    for (uint32_t k = 0; k < done / RAM_PAGE_BYTES; k++) {
-        set_present(p, base + first + k, true);
-    }
-    if (r < 0) {
-        vmd_pager_fatal(p, r);
-        return DEFERRED;
-    }
-    p->stats.faults_zero++;
-    if (chunk->state == VMD_ZERO || chunk->state == VMD_SWAPPED) {
-        set_state(p, c, VMD_RESIDENT);
-    } else if (chunk->state == VMD_WRITING) {
-        chunk->recalled = true;
-    }
-    vmd_history_accessed(p, base + i);
-    return SERVED;
-}
-
-/* --- faults -------------------------------------------------------------- */
-
-/*
- * How many pages lose their protection at once: a chunk that is written here
- * and there stays mostly clean, one that is written all over costs few
- * faults. A huge page stays whole, but while a migration watches: then a page
- * without protection looks written as soon as it is read.
- */
-static uint32_t unprotect_span(VmdPager *p, VmdChunk *chunk)
-{
-    if (chunk->huge && !p->tracking) {
-        return RAM_CHUNK_PAGES_MAX;
-    }
-    chunk->huge = false;
-    return 1u << MIN(2u * chunk->wp_faults, 9u);
-}
-
-/* T18 */
-static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
-{
-    VmdChunk *chunk = &p->chunks[c];
-    PageNo base = vmd_first_page(p, c);
-    uint32_t span = unprotect_span(p, chunk);
-    uint32_t first = i & ~(span - 1);
-    uint32_t end = MIN(first + span, vmd_chunk_len(p, c));
-
-    /* (3): first stored, then writable. */
-    for (uint32_t k = first; k < end; k++) {
-        if (vmd_page_present(p, base + k)) {
-            vm_bit_clear(p->stored, base + k);
-        }
-    }
-    int r = p->cfg.mem->unprotect(p->cfg.mem_opaque,
-                                  vmd_guest_addr(p, base + first),
-                                  (end - first) * RAM_PAGE_BYTES);
-    if (r < 0) {
-        vmd_pager_fatal(p, r);
-    }
-    chunk->wp_faults = (uint8_t)MIN(chunk->wp_faults + 1, 5);
-    p->stats.faults_write_protect++;
-    vmd_history_accessed(p, base + i);
-    return SERVED;
-}
-
 /* For chunks of which no frame counts as content, or pages not in it. */
-static bool in_file_only(const VmdPager *p, ChunkNo c, uint32_t i)
+bool vmd_page_in_file_only(const VmdPager *p, ChunkNo c, uint32_t i)
 {
     PageNo page = vmd_first_page(p, c) + i;
 
     return vmd_page_stored(p, page) && !vmd_page_present(p, page);
 }
 
-static bool any_in_file_only(const VmdPager *p, ChunkNo c, uint32_t first,
-                             uint32_t count)
+bool vmd_any_in_file_only(const VmdPager *p, ChunkNo c, uint32_t first,
+                          uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
-        if (in_file_only(p, c, i)) {
+        if (vmd_page_in_file_only(p, c, i)) {
             return true;
         }
     }
     return false;
 }
 
-/* Is the page in the file only, and nobody reads it yet? */
-static bool wants_read(VmdPager *p, ChunkNo c, uint32_t i)
-{
-    if (!in_file_only(p, c, i) || vmd_page_in_frame(p, c, i) ||
-        vmd_landing_find(p, c, i)) {
-        return false;
-    }
-    if (p->chunks[c].state == VMD_FILLING) {
-        const VmdTransfer *t = p->frames.owner[p->chunks[c].frame];
-        return !vm_bit_test(t->flying, i) && !vm_bit_test(t->todo, i);
-    }
-    return true;
-}
-
-/* T4: reads page i, and of its window (a power of two) what is beside it. */
-static Served read_few(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
-                       const VmdPendingFault *fault)
-{
-    uint32_t low = i & ~(window - 1);
-    uint32_t high = MIN(low + window, vmd_chunk_len(p, c));
-    uint32_t first = i, end = i + 1;
-
-    while (first > low && wants_read(p, c, first - 1)) {
-        first--;
-    }
-    while (end < high && wants_read(p, c, end)) {
-        end++;
-    }
-    VmdLanding *l = vmd_landing_start(p, c, first, end - first,
-                                      fault->since_ns);
-    if (!l && end - first > 1) {
-        first = i;
-        l = vmd_landing_start(p, c, i, 1, fault->since_ns);
-    }
-    if (!l) {
-        return DEFERRED;
-    }
-    if (fault->kind == VM_FAULT_WRITE) {
-        l->written |= 1u << (i - first);
-    }
-    p->stats.faults_hard++;
-    return SERVED;
-}
-
-/* Pages at equal distances, which nobody waits for yet. */
-static void read_strided(VmdPager *p, PageNo page, int64_t delta, uint32_t n)
-{
-    for (uint32_t k = 1; k <= n; k++) {
-        int64_t next = (int64_t)page + k * delta;
-        if (next < 0 || next >= (int64_t)p->cfg.pages) {
-            return;
-        }
-        ChunkNo c = (ChunkNo)((PageNo)next / p->cfg.chunk_pages);
-        uint32_t i = (uint32_t)((PageNo)next % p->cfg.chunk_pages);
-        VmdChunkState state = (VmdChunkState)p->chunks[c].state;
-        if ((state == VMD_SWAPPED || state == VMD_RESIDENT) &&
-            wants_read(p, c, i) &&
-            !vmd_landing_start(p, c, i, 1, /* since_ns= */ 0)) {
-            return;
-        }
-    }
-}
-
-/* T5, T6: SWAPPED or RESIDENT -> FILLING: the window around page i, but for
- * what is being read already. False: nothing to read, or no room; the pages
- * fault. */
-static bool start_fill(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
-                       VmdTransferKind kind)
-{
-    unsigned long map[RAM_CHUNK_LONGS] = { 0 };
-    uint32_t low = i & ~(window - 1);
-    uint32_t high = MIN(low + window, vmd_chunk_len(p, c));
-    bool any = false;
-
-    for (uint32_t k = low; k < high; k++) {
-        if (wants_read(p, c, k)) {
-            vm_bit_set(map, k);
-            any = true;
-        }
-    }
-    FrameNo f = any && kind == VMD_AHEAD ? vmd_huge_frame(p, c, map)
-                                         : VMD_NONE;
-    if (f == VMD_NONE && any) {
-        f = vmd_frame_get(p, map);
-    }
-    if (f == VMD_NONE) {
-        return false;
-    }
-    VmdTransfer *t = vmd_transfer_new(p, kind, c, f, vmd_frame_addr(p, f));
-    if (!t) {
-        vmd_frame_put(p, f);
-        return false;
-    }
-    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
-        t->todo[w] = map[w];
-    }
-    p->chunks[c].frame = f;
-    p->chunks[c].wp_faults = 0;
-    p->chunks[c].ahead = kind == VMD_AHEAD;
-    p->chunks[c].recalled = false;
-    set_state(p, c, VMD_FILLING);
-    vmd_transfer_start(p, t);
-    return true;
-}
-
-bool vmd_chunk_read_ahead(VmdPager *p, ChunkNo c)
-{
-    g_assert(p->chunks[c].state == VMD_SWAPPED);
-    return p->chunks[c].landings > 0 ||
-           start_fill(p, c, 0, RAM_CHUNK_PAGES_MAX, VMD_AHEAD);
-}
-
 /* Pages that have arrived in the frame of a chunk that is read ahead. */
-static void move_in_arrived(VmdPager *p, ChunkNo c)
+void vmd_chunk_move_in_arrived(VmdPager *p, ChunkNo c)
 {
     unsigned long map[RAM_CHUNK_LONGS];
     FrameNo f = p->chunks[c].frame;
 
     vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, f),
                   p->cfg.chunk_pages);
-    vm_bitmap_clear(p->frames.valid, vmd_frame_first(p, f),
-                    p->cfg.chunk_pages);
-    move_in(p, c, f, map);
-}
-
-/* T7: FILLING while ahead -> FILLING: somebody was faster than the device. */
-static void touched_while_ahead(VmdPager *p, ChunkNo c)
-{
-    VmdChunk *chunk = &p->chunks[c];
-
-    p->fault_number++;
-    chunk->last_fault = (uint16_t)p->fault_number;
-    chunk->heat = VMD_HEAT_MAX;
-    if (filling_huge(p, c)) {
-        chunk->recalled = true;
-    } else {
-        chunk->ahead = false;
-        move_in_arrived(p, c);
-    }
-    vmd_ahead_touched(p, c);
-}
-
-/* The page is in the file only. */
-static Served hard_fault(VmdPager *p, ChunkNo c, uint32_t i,
-                         const VmdPendingFault *fault)
-{
-    VmdChunkState state = (VmdChunkState)p->chunks[c].state;
-    VmdLanding *l = vmd_landing_find(p, c, i);
-
-    if (l) {
-        if (l->since_ns == 0) {
-            l->since_ns = fault->since_ns;
-        }
-        if (fault->kind == VM_FAULT_WRITE) {
-            l->written |= 1u << (i - l->first);
-        }
-        return SERVED; /* it will wake */
-    }
-    if (state == VMD_FILLING) {
-        VmdTransfer *t = p->frames.owner[p->chunks[c].frame];
-        if (p->chunks[c].ahead && !p->chunks[c].recalled) {
-            touched_while_ahead(p, c);
-        }
-        if (filling_huge(p, c)) {
-            return SERVED; /* fill_finished() wakes */
-        }
-        if (vm_bit_test(t->flying, i) ||
-            vmd_page_present(p, vmd_first_page(p, c) + i)) {
-            return SERVED;
-        }
-        vm_bit_clear(t->todo, i); /* sooner by itself */
-    }
-    if (!vmd_make_room(p, 1, /* reclaim= */ false)) {
-        return DEFERRED;
-    }
-    if (p->chunks[c].suspect) { /* which page it is that fails */
-        vmd_history_accessed(p, vmd_first_page(p, c) + i);
-        return read_few(p, c, i, 1, fault);
-    }
-    int64_t delta;
-    uint32_t ahead = vmd_stride(p, fault->page, &delta);
-    if (ahead > 0) {
-        Served served = read_few(p, c, i, 1, fault);
-        read_strided(p, fault->page, delta, ahead);
-        return served;
-    }
-    uint32_t window = vmd_window(p, c);
-    bool fill = window > p->cfg.landing_pages &&
-                (state == VMD_SWAPPED || state == VMD_RESIDENT);
-    vmd_history_accessed(p, vmd_first_page(p, c) + i);
-    if (read_few(p, c, i, fill ? 1 : MIN(window, p->cfg.landing_pages),
-                 fault) == DEFERRED) {
-        return DEFERRED;
-    }
-    if (fill) {
-        (void)start_fill(p, c, i, window, VMD_FILL);
-    }
-    vmd_ahead_touched(p, c);
-    return SERVED;
-}
-
-/* T3: the page is in a frame that is being written to the file: copy it back.
- */
-static Served fault_while_writing(VmdPager *p, ChunkNo c, uint32_t i)
-{
-    PageNo page = vmd_first_page(p, c) + i;
-    FrameNo f = p->chunks[c].frame;
-    size_t done;
-
-    p->chunks[c].recalled = true;
-    if (!vmd_make_room(p, 1, /* reclaim= */ true)) {
-        return DEFERRED;
-    }
-    vm_bit_clear(p->stored, page); /* (5) */
-    int r = p->cfg.mem->copy_in(p->cfg.mem_opaque, vmd_guest_addr(p, page),
-                                vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES,
-                                RAM_PAGE_BYTES, p->tracking, &done);
-    if (r < 0) {
-        vmd_pager_fatal(p, r);
-        return DEFERRED;
-    }
-    set_present(p, page, true);
-    p->stats.faults_soft++;
-    vmd_history_accessed(p, page);
-    return SERVED;
-}
-
-/* STANDBY -> RESIDENT: it was a wrong choice, or was read ahead. */
-static void soft_fault(VmdPager *p, ChunkNo c)
-{
-    VmdChunk *chunk = &p->chunks[c];
-    bool ahead = chunk->ahead;
-    int64_t start = p->cfg.now_ns();
-
-    chunk->ahead = false;
-    vmd_chunk_recall(p, c);
-    vmd_history_recalled(p, c, p->cfg.now_ns() - start);
-    p->stats.faults_soft++;
-    if (ahead) {
-        p->fault_number++;
-        chunk->last_fault = (uint16_t)p->fault_number;
-        chunk->heat = VMD_HEAT_MAX;
-        vmd_ahead_touched(p, c);
-    }
-}
-
-static Served missing_fault(VmdPager *p, ChunkNo c, uint32_t i,
-                            const VmdPendingFault *fault)
-{
-    VmdChunk *chunk = &p->chunks[c];
-    PageNo page = vmd_first_page(p, c) + i;
-
-    if (chunk->state == VMD_STANDBY) {
-        bool here = vmd_page_in_frame(p, c, i);
-        soft_fault(p, c);
-        vmd_history_accessed(p, page);
-        if (here) {
-            return SERVED;
-        }
-    }
-    if (is_zero_page(p, c, i)) {
-        return zero_fault(p, c, i, fault->kind == VM_FAULT_WRITE);
-    }
-    if (vmd_page_in_frame(p, c, i)) {
-        return fault_while_writing(p, c, i);
-    }
-    if (chunk->state == VMD_FAILED) {
-        return DEFERRED; /* for ever, unless vmd_pager_retry() helps */
-    }
-    return hard_fault(p, c, i, fault);
-}
-
-/*
- * A fault on a page that is there has been resolved since its event was
- * written; as many in a row as there are vCPUs are normal. If they do not
- * end, the page has vanished behind our back, and waking its reader again and
- * again would only hide that.
- */
-static void note_ghost(VmdPager *p, PageNo page)
-{
-    p->ghost_faults = page == p->ghost_page ? p->ghost_faults + 1 : 1;
-    p->ghost_page = page;
-    if (p->ghost_faults > VMD_GHOST_FAULTS) {
-        vmd_pager_fatal(p, -EFAULT);
-    }
-}
-
-static Served serve(VmdPager *p, const VmdPendingFault *fault)
-{
-    ChunkNo c = (ChunkNo)(fault->page / p->cfg.chunk_pages);
-    uint32_t i = (uint32_t)(fault->page % p->cfg.chunk_pages);
-
-    if (p->fatal) {
-        return DEFERRED; /* nobody goes on with a wrong byte */
-    }
-    if (vmd_page_present(p, fault->page)) {
-        if (fault->kind == VM_FAULT_WRITE_PROTECT) {
-            return write_protect_fault(p, c, i);
-        }
-        wake(p, fault->page, 1); /* resolved since the event was written */
-        note_ghost(p, fault->page);
-        return SERVED;
-    }
-    if (fault->kind == VM_FAULT_WRITE_PROTECT) {
-        wake(p, fault->page, 1); /* moved out since: it faults as missing */
-        return SERVED;
-    }
-    p->ghost_faults = 0;
-    return missing_fault(p, c, i, fault);
-}
-
-void vmd_pager_fault(VmdPager *p, PageNo page, VmFaultKind kind)
-{
-    VmdPendingFault fault = { page, kind, p->cfg.now_ns() };
-
-    g_assert(page < p->cfg.pages);
-    if (serve(p, &fault) == SERVED) {
-        return;
-    }
-    if (p->pending_count < VMD_PENDING_MAX) {
-        p->pending[p->pending_count++] = fault;
-    } else {
-        wake(p, page, 1); /* it faults again, later */
-    }
-}
-
-void vmd_pager_serve_pending(VmdPager *p)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t k = 0; k < p->pending_count; k++) {
-        VmdPendingFault fault = p->pending[k];
-        if (serve(p, &fault) == DEFERRED) {
-            p->pending[kept++] = fault;
-        }
-    }
-    p->pending_count = kept;
+    vm_bitmap_clear(p->frames.valid, vmd_frame_first(p, f), p->cfg.chunk_pages);
+    vmd_chunk_move_in(p, c, f, map);
 }
 
 /* --- out of the guest ---------------------------------------------------- */
@@ -841,7 +369,7 @@ static void undo_move_out(VmdPager *p, ChunkNo c, FrameNo f)
 
     vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, f),
                   p->cfg.chunk_pages);
-    move_in(p, c, f, map);
+    vmd_chunk_move_in(p, c, f, map);
     vmd_frame_put(p, f);
 }
 
@@ -875,7 +403,7 @@ static int move_out_pages(VmdPager *p, ChunkNo c, FrameNo f)
         for (PageNo page = a; page < stop;
              page = vm_bitmap_next_set(p->present, page, stop)) {
             uint32_t i = (uint32_t)(page - base);
-            set_present(p, page, false);
+            vmd_page_set_present(p, page, false);
             vmd_frame_gained(p, f, i, 1);
             vm_bit_set(p->frames.valid, vmd_frame_first(p, f) + i);
         }
@@ -912,7 +440,7 @@ int vmd_chunk_move_out(VmdPager *p, ChunkNo c)
             vm_bit_set(p->frames.huge, f);
         }
         chunk->frame = f;
-        set_state(p, c, VMD_STANDBY);
+        vmd_chunk_set_state(p, c, VMD_STANDBY);
     } else {
         chunk->huge = huge && !any_framed(p, f);
         undo_move_out(p, c, f);
@@ -930,10 +458,10 @@ void vmd_chunk_recall(VmdPager *p, ChunkNo c)
     g_assert(p->chunks[c].state == VMD_STANDBY);
     vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, f),
                   p->cfg.chunk_pages);
-    move_in(p, c, f, map);
+    vmd_chunk_move_in(p, c, f, map);
     p->chunks[c].wp_faults = 0;
     p->chunks[c].ahead = false;
-    set_state(p, c, VMD_RESIDENT);
+    vmd_chunk_set_state(p, c, VMD_RESIDENT);
     drop_frame(p, c);
 }
 
@@ -1007,13 +535,13 @@ static void set_failed(VmdPager *p, ChunkNo c, bool failed)
 static void leave_frame(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
-    bool failed = chunk->failed &&
-                  any_in_file_only(p, c, 0, vmd_chunk_len(p, c));
+    bool failed =
+        chunk->failed && vmd_any_in_file_only(p, c, 0, vmd_chunk_len(p, c));
 
     set_failed(p, c, false);
     chunk->sampled = false;
     chunk->ahead = false;
-    set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
+    vmd_chunk_set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
     drop_frame(p, c);
 }
 
@@ -1044,7 +572,7 @@ bool vmd_chunk_write_back(VmdPager *p, ChunkNo c)
     }
     chunk->recalled = false;
     chunk->sampled = false;
-    set_state(p, c, VMD_WRITING);
+    vmd_chunk_set_state(p, c, VMD_WRITING);
     vmd_transfer_start(p, t);
     return true;
 }
@@ -1108,7 +636,7 @@ static void fail_chunk(VmdPager *p, ChunkNo c, int error)
     if (chunk->state == VMD_FILLING || chunk->state == VMD_WRITING) {
         set_failed(p, c, true);
     } else {
-        set_state(p, c, VMD_FAILED);
+        vmd_chunk_set_state(p, c, VMD_FAILED);
     }
     vmd_health_failed(&p->health, VMD_TROUBLE_READ, error, p->cfg.now_ns());
 }
@@ -1124,10 +652,10 @@ static void land_run(VmdPager *p, const VmdLanding *l, uint32_t k, uint32_t n,
         vm_bitmap_clear(p->stored, page, n); /* (3) */
     }
     int r = p->cfg.mem->copy_in(p->cfg.mem_opaque, vmd_guest_addr(p, page),
-                                l->buf + k * RAM_PAGE_BYTES,
-                                n * RAM_PAGE_BYTES, !written, &done);
+                                l->buf + k * RAM_PAGE_BYTES, n * RAM_PAGE_BYTES,
+                                !written, &done);
     for (uint32_t m = 0; m < done / RAM_PAGE_BYTES; m++) {
-        set_present(p, page + m, true);
+        vmd_page_set_present(p, page + m, true);
     }
     if (r < 0) {
         vmd_pager_fatal(p, r);
@@ -1146,11 +674,12 @@ static void land(VmdPager *p, VmdLanding *l)
         vmd_chunk_recall(p, l->chunk);
     }
     for (uint32_t k = 0, n; k < l->count && !p->fatal; k += n) {
-        bool wanted = in_file_only(p, l->chunk, l->first + k);
+        bool wanted = vmd_page_in_file_only(p, l->chunk, l->first + k);
         bool written = l->written >> k & 1;
-        for (n = 1; k + n < l->count &&
-                    in_file_only(p, l->chunk, l->first + k + n) == wanted &&
-                    (l->written >> (k + n) & 1) == written;
+        for (n = 1;
+             k + n < l->count &&
+             vmd_page_in_file_only(p, l->chunk, l->first + k + n) == wanted &&
+             (l->written >> (k + n) & 1) == written;
              n++) {
         }
         if (wanted) {
@@ -1159,7 +688,7 @@ static void land(VmdPager *p, VmdLanding *l)
     }
     if (chunk->state == VMD_SWAPPED) {
         chunk->wp_faults = 0;
-        set_state(p, l->chunk, VMD_RESIDENT);
+        vmd_chunk_set_state(p, l->chunk, VMD_RESIDENT);
     }
     if (l->since_ns != 0) {
         latency(p, l->since_ns);
@@ -1170,7 +699,7 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
 {
     VmdLanding *l = t->landing;
 
-    if (!any_in_file_only(p, l->chunk, l->first, l->count)) {
+    if (!vmd_any_in_file_only(p, l->chunk, l->first, l->count)) {
         vmd_landing_free(p, l); /* (10): who waited has been woken */
         return;
     }
@@ -1188,7 +717,7 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
         } else {
             fail_chunk(p, l->chunk, result);
         }
-        wake(p, vmd_first_page(p, l->chunk) + l->first, l->count);
+        vmd_pager_wake(p, vmd_first_page(p, l->chunk) + l->first, l->count);
     } else {
         p->chunks[l->chunk].suspect = false;
         land(p, l);
@@ -1200,7 +729,7 @@ static void landing_done(VmdPager *p, VmdTransfer *t, int result)
 void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                          uint32_t count, int result)
 {
-    unsigned long map[RAM_CHUNK_LONGS] = { 0 };
+    unsigned long map[RAM_CHUNK_LONGS] = {0};
 
     if (t->kind == VMD_CRITICAL) {
         landing_done(p, t, result);
@@ -1210,7 +739,7 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
     if (result == 0) {
         bool ahead = p->chunks[t->chunk].ahead;
         for (uint32_t i = first; i < first + count; i++) {
-            if (!in_file_only(p, t->chunk, i)) { /* (10) */
+            if (!vmd_page_in_file_only(p, t->chunk, i)) { /* (10) */
                 continue;
             }
             if (ahead) {
@@ -1219,13 +748,13 @@ void vmd_chunk_read_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                 vm_bit_set(map, i);
             }
         }
-        move_in(p, t->chunk, t->frame, map);
+        vmd_chunk_move_in(p, t->chunk, t->frame, map);
         return;
     }
     /* A fill that fails is no harm yet: its pages fault by themselves, and a
      * thread that waits already is woken to do so. */
     vmd_note_read_error(p, result);
-    wake(p, vmd_first_page(p, t->chunk) + first, count);
+    vmd_pager_wake(p, vmd_first_page(p, t->chunk) + first, count);
 }
 
 /* T11 */
@@ -1238,16 +767,16 @@ static void fill_finished(VmdPager *p, ChunkNo c)
     chunk->recalled = false;
     if (chunk->ahead && !touched && !chunk->failed &&
         frame_valid_pages(p, c) > 0 && !any_present(p, c)) {
-        set_state(p, c, VMD_STANDBY);
+        vmd_chunk_set_state(p, c, VMD_STANDBY);
         return;
     }
     if (chunk->ahead) {
         chunk->ahead = false;
-        move_in_arrived(p, c);
+        vmd_chunk_move_in_arrived(p, c);
     }
     leave_frame(p, c);
     if (touched) {
-        wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
+        vmd_pager_wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
     }
 }
 
@@ -1272,11 +801,12 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
         unsigned long map[RAM_CHUNK_LONGS];
         vmd_bits_take(map, p->frames.valid, vmd_frame_first(p, chunk->frame),
                       p->cfg.chunk_pages);
-        move_in(p, c, chunk->frame, map);
+        vmd_chunk_move_in(p, c, chunk->frame, map);
         chunk->wp_faults = 0;
         leave_frame(p, c);
     } else if (t->error && frame_valid_pages(p, c) > 0) {
-        set_state(p, c, VMD_STANDBY); /* (9): the data stays in the frame */
+        vmd_chunk_set_state(p, c,
+                            VMD_STANDBY); /* (9): the data stays in the frame */
     } else {
         leave_frame(p, c);
     }
@@ -1318,8 +848,8 @@ static void keep_common(unsigned long *map, const unsigned long *other)
 
 static void give_back(VmdPager *p, uint8_t *addr, uint32_t pages)
 {
-    int r = p->cfg.mem->discard(p->cfg.mem_opaque, addr,
-                                pages * RAM_PAGE_BYTES);
+    int r =
+        p->cfg.mem->discard(p->cfg.mem_opaque, addr, pages * RAM_PAGE_BYTES);
 
     p->budget.freed_pages += pages;
     if (r < 0) {
@@ -1340,7 +870,7 @@ static void discard_present(VmdPager *p, ChunkNo c, const unsigned long *map)
         end = (uint32_t)vm_bitmap_next_clear(pages, i, len);
         p->chunks[c].huge = false;
         for (uint32_t k = i; k < end; k++) {
-            set_present(p, base + k, false);
+            vmd_page_set_present(p, base + k, false);
         }
         give_back(p, vmd_guest_addr(p, base + i), end - i);
     }
@@ -1379,10 +909,10 @@ static void settle(VmdPager *p, ChunkNo c)
             leave_frame(p, c);
         }
     } else if (chunk->state == VMD_FAILED &&
-               any_in_file_only(p, c, 0, vmd_chunk_len(p, c))) {
+               vmd_any_in_file_only(p, c, 0, vmd_chunk_len(p, c))) {
         return; /* nobody knows whether the rest can be read */
     } else if (settled_state(p, c) != chunk->state) {
-        set_state(p, c, settled_state(p, c));
+        vmd_chunk_set_state(p, c, settled_state(p, c));
     }
 }
 
@@ -1406,7 +936,7 @@ void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
         settle(p, c);
     }
     if (chunk->state == VMD_FILLING || chunk->landings > 0) {
-        wake(p, base, len); /* who waits for a read that is void */
+        vmd_pager_wake(p, base, len); /* who waits for a read that is void */
     }
 }
 
@@ -1416,7 +946,7 @@ void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count)
 
     g_assert(end <= p->cfg.pages);
     for (PageNo page = first; page < end && !p->fatal;) {
-        unsigned long map[RAM_CHUNK_LONGS] = { 0 };
+        unsigned long map[RAM_CHUNK_LONGS] = {0};
         ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
         PageNo base = vmd_first_page(p, c);
         PageNo stop = MIN(end, base + vmd_chunk_len(p, c));
@@ -1444,8 +974,8 @@ void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
                           const unsigned long *pages)
 {
     make_way(p, c, pages);
-    move_in(p, c, f, pages);
-    set_state(p, c, settled_state(p, c));
+    vmd_chunk_move_in(p, c, f, pages);
+    vmd_chunk_set_state(p, c, settled_state(p, c));
 }
 
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
@@ -1456,8 +986,7 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
     if (chunk->punching) { /* (7) */
         return false;
     }
-    VmdTransfer *t = vmd_transfer_new(p, VMD_WRITE, c, f,
-                                      vmd_frame_addr(p, f));
+    VmdTransfer *t = vmd_transfer_new(p, VMD_WRITE, c, f, vmd_frame_addr(p, f));
     if (!t) {
         return false;
     }
@@ -1471,55 +1000,9 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
     t->import_ = im;
     chunk->frame = f;
     chunk->recalled = false;
-    set_state(p, c, VMD_WRITING);
+    vmd_chunk_set_state(p, c, VMD_WRITING);
     vmd_transfer_start(p, t);
     return true;
-}
-
-/* --- pins ---------------------------------------------------------------- */
-
-/* T22. 0: all there; 1: not yet; -EIO: never. Starts what is missing. A page
- * that is unreadable may be repaired: its waiter waits as a vCPU does. */
-static int pin_progress(VmdPager *p, const VmdPinWaiter *w)
-{
-    int result = 0;
-
-    for (PageNo page = w->first; page < w->first + w->count; page++) {
-        if (vmd_page_present(p, page)) {
-            continue;
-        }
-        VmdPendingFault fault = { page, VM_FAULT_WRITE, p->cfg.now_ns() };
-        if (p->fatal) {
-            return -EIO;
-        }
-        (void)serve(p, &fault);
-        if (!vmd_page_present(p, page)) {
-            result = 1;
-        }
-    }
-    return result;
-}
-
-void vmd_pager_serve_pin_waiters(VmdPager *p)
-{
-    VmdPinWaiter **link = &p->pin_waiters;
-
-    while (*link) {
-        VmdPinWaiter *w = *link;
-        int r = pin_progress(p, w);
-        if (r == 1) {
-            link = &w->next;
-            continue;
-        }
-        *link = w->next;
-        w->done(w, r);
-    }
-}
-
-void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w)
-{
-    w->next = p->pin_waiters;
-    p->pin_waiters = w;
 }
 
 /* --- repair --------------------------------------------------------------- */
@@ -1535,12 +1018,12 @@ void vmd_pager_retry(VmdPager *p)
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
         VmdChunk *chunk = &p->chunks[c];
         if (chunk->state == VMD_FAILED) {
-            set_state(p, c, settled_state(p, c));
+            vmd_chunk_set_state(p, c, settled_state(p, c));
         } else if (chunk->failed) {
             /* With I/O in flight still: who waits faults again, and its page
              * is read once more. */
             set_failed(p, c, false);
-            wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
+            vmd_pager_wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
         }
     }
 }
