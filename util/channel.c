@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Byte channels over tcp: and unix: stream sockets.
+ * Byte channels over tcp: and unix: stream sockets, pipes and files.
  *
  * Why: migration threads block in reads and writes, and a cancel must get
  * them out at once. shutdown(2) does that for every thread and never races
  * with the reuse of a descriptor's number, as close(2) would; what it leaves
- * open is which error the woken thread sees, so the shut flag decides.
+ * open is which error the woken thread sees, so the shut flag decides. Pipes
+ * have no shutdown(2): they do not block, and poll() waits for them and for
+ * an eventfd.
  *
  * Invariants:
  *   (1) The descriptor stays open from _new to _free.
@@ -45,6 +47,8 @@
 struct VmChannel {
     /* Immutable. */
     int fd;
+    int wake_fd; /* not a socket: eventfd, readable for ever once shut; else
+                  * -1 */
 
     /* Atomic. Set with release in vm_channel_shutdown(), read with acquire
      * by data_error(). */
@@ -212,8 +216,27 @@ VmChannel *vm_channel_new_fd(int take_fd)
     VmChannel *ch = g_new0(VmChannel, 1);
 
     ch->fd = take_fd;
+    ch->wake_fd = -1;
     atomic_init(&ch->shut, false);
     tune_socket(take_fd);
+    return ch;
+}
+
+VmChannel *vm_channel_new_pipe(int take_fd, GError **errp)
+{
+    vm_autofd fd = take_fd;
+    vm_autofd wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int on = 1;
+    VmChannel *ch;
+
+    if (wake_fd < 0 || ioctl(fd, FIONBIO, &on) != 0) {
+        vm_error_set(errp, errno, "cannot use descriptor %d", fd);
+        return NULL;
+    }
+    ch = g_new0(VmChannel, 1);
+    ch->fd = vm_steal_fd(&fd);
+    ch->wake_fd = vm_steal_fd(&wake_fd);
+    atomic_init(&ch->shut, false);
     return ch;
 }
 
@@ -223,6 +246,7 @@ void vm_channel_free(VmChannel *ch)
         return;
     }
     vm_close_fd(&ch->fd);
+    vm_close_fd(&ch->wake_fd);
     g_free(ch);
 }
 
@@ -351,13 +375,26 @@ static int data_error(const VmChannel *ch, int r)
     return vm_channel_is_shut(ch) ? -ECANCELED : r;
 }
 
+/* A pipe does not block: waits until it is worth a (next) try. */
+static bool pipe_try_again(VmChannel *ch, short events)
+{
+    return (errno == EAGAIN && wait_for(ch->fd, events, ch->wake_fd) == 0) ||
+           errno == EINTR;
+}
+
+static ssize_t receive(VmChannel *ch, void *buf, size_t len)
+{
+    return ch->wake_fd < 0 ? recv(ch->fd, buf, len, 0)
+                           : read(ch->fd, buf, len);
+}
+
 ssize_t vm_channel_read_some(VmChannel *ch, void *buf, size_t len)
 {
     ssize_t n;
 
     do {
-        n = recv(ch->fd, buf, len, 0);
-    } while (n < 0 && errno == EINTR);
+        n = receive(ch, buf, len);
+    } while (n < 0 && pipe_try_again(ch, POLLIN));
     if (n < 0) {
         return data_error(ch, -errno);
     }
@@ -381,17 +418,27 @@ int vm_channel_read_full(VmChannel *ch, void *buf, size_t len)
     return 0;
 }
 
+static ssize_t transmit(VmChannel *ch, struct iovec *iov, int iovcnt)
+{
+    struct msghdr msg = {
+        .msg_iov = iov,
+        .msg_iovlen = (size_t)MIN(iovcnt, IOV_MAX),
+    };
+
+    return ch->wake_fd < 0 ? sendmsg(ch->fd, &msg, MSG_NOSIGNAL)
+                           : writev(ch->fd, iov, (int)msg.msg_iovlen);
+}
+
 int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt)
 {
     vm_iov_advance(&iov, &iovcnt, 0); /* empty elements in front */
     while (iovcnt > 0) {
-        struct msghdr msg = {
-            .msg_iov = iov,
-            .msg_iovlen = (size_t)MIN(iovcnt, IOV_MAX),
-        };
-        ssize_t n = sendmsg(ch->fd, &msg, MSG_NOSIGNAL);
+        ssize_t n = transmit(ch, iov, iovcnt);
 
-        if (n < 0 && errno != EINTR) {
+        if (vm_channel_is_shut(ch)) {
+            return -ECANCELED; /* a file goes on taking bytes */
+        }
+        if (n < 0 && !pipe_try_again(ch, POLLOUT)) {
             return data_error(ch, -errno);
         }
         if (n > 0) {
@@ -410,7 +457,14 @@ int vm_channel_write_full(VmChannel *ch, const void *buf, size_t len)
 
 void vm_channel_shutdown(VmChannel *ch)
 {
+    uint64_t one = 1;
+
     atomic_store_explicit(&ch->shut, true, memory_order_release); /* (2) */
+    if (ch->wake_fd >= 0) {
+        /* Never read back, so it can fail only when it is readable. */
+        (void)vm_write_full(ch->wake_fd, &one, sizeof(one));
+        return;
+    }
     /* ENOTCONN: the peer was first; there is nobody to wake then. */
     (void)shutdown(ch->fd, SHUT_RDWR);
 }

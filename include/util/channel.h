@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A byte channel: a connected stream socket that whole records go through,
- * and the listener that makes one.
+ * A byte channel: a connected stream socket, a pipe or a file that whole
+ * records go through, and the listener that makes a connection.
  *
  * Addresses are spelt as QEMU's migration URIs:
  *   tcp:HOST:PORT   HOST is a name, an IPv4 address, an IPv6 address in
@@ -16,8 +16,8 @@
  * thread is inside a call.
  *
  * Errors: making channels is control plane (GError); bytes are data plane
- * (0 or -errno). No call raises SIGPIPE. After a shutdown every call on that
- * channel fails with -ECANCELED, whatever the peer did.
+ * (0 or -errno). No call on a socket raises SIGPIPE. After a shutdown every
+ * call on that channel fails with -ECANCELED, whatever the peer did.
  */
 #ifndef VM_UTIL_CHANNEL_H
 #define VM_UTIL_CHANNEL_H
@@ -44,6 +44,14 @@ VmChannel *vm_channel_connect(const char *address, int cancel_fd,
 
 /* Wraps a connected stream socket, for example one of a socketpair(). */
 VmChannel *vm_channel_new_fd(int take_fd);
+
+/*
+ * Wraps what is no socket: an end of a pipe, or a file. It goes in one
+ * direction, and shutting it down ends nothing but the calls of this side;
+ * the other side sees the end when the channel is freed. A write into a pipe
+ * that nobody reads raises SIGPIPE unless the process ignores it.
+ */
+VmChannel *vm_channel_new_pipe(int take_fd, GError **errp);
 
 /* Closes without waiting for what is still in the socket's buffer to leave:
  * the kernel goes on sending it. */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <string.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
@@ -303,6 +304,51 @@ static void test_peer_closed(void)
     g_assert_cmpint(vm_channel_write_full(a, big, 0), ==, 0);
 }
 
+static void make_pipe(VmChannel **reader, VmChannel **writer)
+{
+    g_autoptr(GError) err = NULL;
+    int fds[2];
+
+    g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+    *reader = vm_channel_new_pipe(fds[0], &err);
+    g_assert_no_error(err);
+    *writer = vm_channel_new_pipe(fds[1], &err);
+    g_assert_no_error(err);
+}
+
+/* Whole records through a pipe that holds less, its end, and its death. */
+static void test_pipe(void)
+{
+    VmChannel *a, *b;
+    g_autofree char *sent = g_malloc(RECORDS * RECORD_BYTES);
+    g_autofree char *got = g_malloc0(RECORDS * RECORD_BYTES);
+    Writer writer = { .bytes = sent, .result = 1 };
+    VmThread *thread;
+    char byte = 1;
+
+    for (size_t i = 0; i < RECORDS * RECORD_BYTES; i++) {
+        sent[i] = (char)(i * 5 >> 3);
+    }
+    make_pipe(&a, &b);
+    writer.ch = b;
+    thread = vm_thread_new("writer", write_records, &writer);
+    g_assert_cmpint(vm_channel_read_full(a, got, RECORDS * RECORD_BYTES), ==,
+                    0);
+    vm_thread_join(thread);
+    g_assert_cmpint(writer.result, ==, 0);
+    g_assert_cmpmem(sent, RECORDS * RECORD_BYTES, got, RECORDS * RECORD_BYTES);
+    vm_channel_free(b);
+    g_assert_cmpint(vm_channel_read_full(a, &byte, 1), ==, -ENODATA);
+    vm_channel_free(a);
+
+    make_pipe(&a, &b);
+    vm_channel_free(a);
+    (void)signal(SIGPIPE, SIG_IGN);
+    g_assert_cmpint(vm_channel_write_full(b, &byte, 1), ==, -EPIPE);
+    (void)signal(SIGPIPE, SIG_DFL);
+    vm_channel_free(b);
+}
+
 /* Sleepers that another thread's shutdown has to wake. */
 typedef struct Sleeper {
     VmChannel *ch;
@@ -361,6 +407,15 @@ static void test_shutdown_unix(void)
         make_pair(&a, &b);
         check_wakes(a, runs[i]);
     }
+}
+
+static void test_shutdown_pipe(void)
+{
+    g_autoptr(VmChannel) a = NULL, b = NULL;
+
+    make_pipe(&a, &b);
+    check_wakes(a, sleep_in_read);
+    check_wakes(b, sleep_in_write);
 }
 
 static void test_shutdown_tcp(void)
@@ -446,6 +501,8 @@ int main(int argc, char **argv)
     g_test_add_func("/util/channel/unix-replaced", test_unix_replaced);
     g_test_add_func("/util/channel/records", test_records);
     g_test_add_func("/util/channel/peer-closed", test_peer_closed);
+    g_test_add_func("/util/channel/pipe", test_pipe);
+    g_test_add_func("/util/channel/shutdown-pipe", test_shutdown_pipe);
     g_test_add_func("/util/channel/shutdown-unix", test_shutdown_unix);
     g_test_add_func("/util/channel/shutdown-tcp", test_shutdown_tcp);
     g_test_add_func("/util/channel/accept-wakes", test_accept_wakes);
