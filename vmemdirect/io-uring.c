@@ -123,7 +123,12 @@ VmdIo *vmd_io_uring_new(int fd, uint64_t bytes, unsigned depth,
 {
     IoUring *u = g_new0(IoUring, 1);
 
-    int r = io_uring_queue_init(depth, &u->ring, 0);
+    /* Without it a completion interrupts the thread, wherever that runs, only
+     * to have it look at what it looks at anyway (Linux 5.19). */
+    int r = io_uring_queue_init(depth, &u->ring, IORING_SETUP_COOP_TASKRUN);
+    if (r == -EINVAL) {
+        r = io_uring_queue_init(depth, &u->ring, 0);
+    }
     if (r < 0) {
         g_free(u);
         vm_error_set(errp, -r, "io_uring: cannot make a ring");
