@@ -36,6 +36,8 @@
  */
 #include "pager-internal.h"
 
+#define LOW_WATERMARK_MAX 16384u /* pages */
+
 void vmd_frames_init(VmdPager *p)
 {
     VmdFrames *fr = &p->frames;
@@ -77,10 +79,13 @@ int64_t vmd_available_pages(const VmdPager *p)
     return vmd_free_pages(p) + (int64_t)p->frames.stale_pages;
 }
 
+/* A part of a small budget; of a large one, what the device reads in some 20
+ * milliseconds: more would lie idle. */
 uint64_t vmd_low_watermark(const VmdPager *p)
 {
     uint64_t least = 4ull * p->cfg.chunk_pages;
-    uint64_t low = MAX(p->cfg.budget_pages / 64, MAX(least, 64u));
+    uint64_t low = MAX(MIN(p->cfg.budget_pages / 64, LOW_WATERMARK_MAX),
+                       MAX(least, 64u));
 
     return MIN(low, p->cfg.budget_pages / 8);
 }
