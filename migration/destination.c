@@ -4,6 +4,7 @@
  *
  *   LISTENING --connection--> no HELLO: closed, and LISTENING again
  *      | HELLO                  HELLO that does not fit: REFUSE, FAILED
+ *      |                        (what is no connection has one try)
  *      v
  *   RAM      --CHUNK, ZERO_RANGE, PASS-->  RAM
  *      | PASS with LAST
@@ -18,6 +19,8 @@
  *
  *   each of them --error, end of stream, cancel--> FAILED: said so if the
  *   connection still works; the VM never runs
+ *
+ *   One way (docs/migration-format.md, 5.4): the same, and nothing is said.
  *
  * Invariants:
  *   (1) vm->start() is called once at most, after a whole RUN record.
@@ -37,6 +40,7 @@
 
 #include "devices.h"
 #include "hello.h"
+#include "link.h"
 #include "ram-receive.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -57,7 +61,9 @@ typedef enum Phase {
 typedef struct Destination {
     Migration *m;
     const MigrationVm *vm;
-    MigStream *s;
+    MigLink link;
+    MigStream *s; /* link's */
+    bool one_way; /* the source wants no answers */
     const RamPlacement *placement; /* the VM's, or plain */
     RamPlacement *plain;           /* owned; or NULL */
     MigRamReceiver *ram;
@@ -90,7 +96,8 @@ static bool read_body(Destination *d, const MigWireRecord *rec, void *body,
 static bool reply(Destination *d, MigRecordType type, const void *body,
                   size_t len, GError **errp)
 {
-    int err = mig_stream_write_body(d->s, type, 0, body, len);
+    int err = d->one_way ? 0
+                         : mig_stream_write_body(d->s, type, 0, body, len);
 
     return err == 0 || vm_error_set(errp, 0, "cannot answer the source: %s",
                                     mig_stream_strerror(err));
@@ -98,11 +105,15 @@ static bool reply(Destination *d, MigRecordType type, const void *body,
 
 /* Last words; then lets the source read them before the socket closes, since
  * closing with unread data would reset the connection. */
-static void say_and_linger(MigStream *s, MigRecordType type,
+static void say_and_linger(Destination *d, MigRecordType type,
                            const char *reason)
 {
     size_t len = MIN(strlen(reason), MIG_REASON_BYTES_MAX);
+    MigStream *s = d->s;
 
+    if (d->one_way) {
+        return;
+    }
     (void)mig_stream_write_body(s, type, 0, reason, len); /* or it is gone */
     mig_stream_end_writes(s);
     mig_stream_set_deadline(s, vm_clock_ns() + LINGER_NS);
@@ -150,7 +161,8 @@ static bool try_connection(Destination *d, VmChannel *take_ch, MigHello *ret)
     what = read_hello(s, ret);
     mig_stream_set_deadline(s, 0);
     if (!what) {
-        d->s = s;
+        d->s = d->link.s = s;
+        d->link.can_answer = true;
         return true;
     }
     mig_publish_stream(d->m, NULL);
@@ -162,14 +174,11 @@ static bool try_connection(Destination *d, VmChannel *take_ch, MigHello *ret)
     return false; /* (4) */
 }
 
-static bool await_source(Destination *d, MigHello *ret, GError **errp)
+static bool await_connection(Destination *d, VmListener *listener,
+                             MigHello *ret, GError **errp)
 {
-    VmListener *listener;
     bool found = false;
 
-    vm_mutex_lock(&d->m->lock);
-    listener = d->m->listener;
-    vm_mutex_unlock(&d->m->lock);
     while (!found) {
         VmChannel *ch = vm_listener_accept(listener, errp);
 
@@ -180,6 +189,38 @@ static bool await_source(Destination *d, MigHello *ret, GError **errp)
     }
     vm_listener_free(mig_take_listener(d->m));
     return found;
+}
+
+/* What is no connection: nobody else can come, however long it takes. */
+static bool open_link(Destination *d, MigHello *ret, GError **errp)
+{
+    const char *what;
+
+    if (!mig_link_open(&d->link, d->m->address, /* incoming= */ true,
+                       d->m->cancel_fd, errp)) {
+        return false;
+    }
+    d->s = d->link.s;
+    mig_publish_stream(d->m, d->s);
+    what = read_hello(d->s, ret);
+    return !what || vm_error_set(errp, 0, "'%s': %s", d->m->address, what);
+}
+
+static bool await_source(Destination *d, MigHello *ret, GError **errp)
+{
+    VmListener *listener;
+
+    vm_mutex_lock(&d->m->lock);
+    listener = d->m->listener;
+    vm_mutex_unlock(&d->m->lock);
+    if (!(listener ? await_connection(d, listener, ret, errp)
+                   : open_link(d, ret, errp))) {
+        return false;
+    }
+    d->one_way = mig_hello_is_one_way(ret);
+    return d->one_way || d->link.can_answer ||
+           vm_error_set(errp, 0, "the source wants answers, which '%s' cannot "
+                                 "carry", d->m->address);
 }
 
 static void adopt_chunk_size(Destination *d, const MigHello *own,
@@ -204,12 +245,13 @@ static bool answer_hello(Destination *d, const MigHello *hello,
 
     mig_hello_of_vm(d->vm, &own);
     if (!mig_hello_answer(hello, &own, budget, &welcome, &local)) {
-        say_and_linger(d->s, MIG_REC_REFUSE, local->message);
+        say_and_linger(d, MIG_REC_REFUSE, local->message);
         g_propagate_prefixed_error(errp, local, "refused the source: ");
         return false;
     }
     adopt_chunk_size(d, &own, welcome.chunk_pages);
-    d->ram = mig_ram_receiver_new(d->m, d->s, d->placement, budget);
+    d->ram = mig_ram_receiver_new(d->m, d->s, d->placement, budget,
+                                  d->one_way);
     d->devices = mig_device_store_new();
     d->phase = PHASE_RAM;
     d->records = 1;
@@ -335,6 +377,9 @@ static bool on_run(Destination *d, const MigWireRecord *rec, GError **errp)
     if (run.state > MIG_WIRE_RUN_RUNNING || run.reserved) {
         return refuse(errp, rec, "bad run state");
     }
+    if (d->one_way && !mig_link_finish_receiving(&d->link, errp)) {
+        return false;
+    }
     if (!mig_commit(d->m)) {
         return vm_error_set(errp, ECANCELED, "migration");
     }
@@ -449,7 +494,7 @@ static bool receive(Destination *d, GError **errp)
         return false;
     }
     if (!receive_all(d, &local)) {
-        say_and_linger(d->s, MIG_REC_FAILED, local->message);
+        say_and_linger(d, MIG_REC_FAILED, local->message);
         g_propagate_error(errp, local);
         return false;
     }
@@ -462,7 +507,7 @@ static void tear_down(Destination *d)
     g_clear_pointer(&d->devices, mig_device_store_free);
     g_clear_pointer(&d->plain, ram_plain_placement_free);
     mig_publish_stream(d->m, NULL);
-    g_clear_pointer(&d->s, mig_stream_free);
+    mig_link_done(&d->link);
 }
 
 void mig_destination_run(void *arg)
@@ -471,6 +516,11 @@ void mig_destination_run(void *arg)
     GError *error = NULL;
     bool ok = receive(&d, &error);
 
+    if (ok && !d.one_way) {
+        mig_link_flush(&d.link);
+    } else if (!ok && !mig_is_cancelled(d.m)) {
+        mig_link_explain(&d.link, &error);
+    }
     tear_down(&d);
     if (ok) {
         mig_finish(d.m, MIGRATION_COMPLETED, NULL);

@@ -35,6 +35,18 @@ void mig_hello_of_vm(const MigrationVm *vm, MigHello *ret)
     g_strlcpy(ret->ram_id, ram_block_id(vm->ram), sizeof(ret->ram_id));
 }
 
+void mig_hello_set_one_way(MigHello *hello, bool one_way)
+{
+    hello->features &= ~MIG_FEATURE_ONE_WAY;
+    hello->features |= one_way ? MIG_FEATURE_ONE_WAY : 0;
+    hello->features_required = one_way ? MIG_FEATURE_ONE_WAY : 0;
+}
+
+bool mig_hello_is_one_way(const MigHello *hello)
+{
+    return hello->features_required & MIG_FEATURE_ONE_WAY;
+}
+
 GByteArray *mig_hello_encode(const MigHello *hello)
 {
     GByteArray *out = g_byte_array_new();
@@ -192,7 +204,8 @@ static uint32_t choose_chunk_pages(const MigHello *src, const MigHello *own)
     if (src->chunk_pages == own->chunk_pages || own->adapts_chunk) {
         return src->chunk_pages;
     }
-    return src->adapts_chunk ? own->chunk_pages : 0;
+    return src->adapts_chunk && !mig_hello_is_one_way(src) ? own->chunk_pages
+                                                           : 0;
 }
 
 bool mig_hello_answer(const MigHello *source, const MigHello *own,

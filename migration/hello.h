@@ -28,15 +28,20 @@ typedef struct MigHello {
     char ram_id[MIG_NAME_BYTES_MAX + 1];
 } MigHello;
 
-/* What this side says: of vm, at either end. */
+/* What this side says: of vm, at either end. A destination's has all features
+ * that it knows. */
 void mig_hello_of_vm(const MigrationVm *vm, MigHello *ret);
+/* Source: says whether there will be answers. */
+void mig_hello_set_one_way(MigHello *hello, bool one_way);
+bool mig_hello_is_one_way(const MigHello *hello);
 
 /* Body of a HELLO record. */
 GByteArray *mig_hello_encode(const MigHello *hello);
 /* False: this is not a HELLO at all. What it says may still not fit. */
 bool mig_hello_decode(const void *body, size_t len, MigHello *ret);
 
-/* Destination: the answer, or a refusal that both sides can show. */
+/* Destination: the answer, or a refusal that both sides can show. To a
+ * one-way source the answer is what it takes for granted, or a refusal. */
 bool mig_hello_answer(const MigHello *source, const MigHello *own,
                       uint64_t budget_pages, MigWireWelcome *ret,
                       GError **errp);

@@ -25,12 +25,13 @@ struct Migration {
 
     /* Main thread only. */
     VmThread *thread; /* of the last job; joined before the next */
-    char *address;    /* of the last job */
+    char *address;    /* of the last job: a URI, of link.h */
     char *listen_address;
     char *blocker;
 
     /* Written by the main thread while no job is active, else immutable. */
     int cancel_fd; /* eventfd: readable when the job shall end */
+    MigrationCapabilities capabilities;
 
     /* Protected by lock. */
     VmMutex lock;

@@ -28,6 +28,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "link.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -328,14 +329,37 @@ bool migration_set_parameters(Migration *m, const MigrationParameters *p,
     return true;
 }
 
-static bool check_idle(Migration *m, GError **errp)
+bool migration_is_active(const Migration *m)
 {
+    Migration *mutable = (Migration *)m; /* the lock is no part of its value */
     bool active;
 
-    vm_mutex_lock(&m->lock);
+    vm_mutex_lock(&mutable->lock);
     active = m->active;
-    vm_mutex_unlock(&m->lock);
-    if (active) {
+    vm_mutex_unlock(&mutable->lock);
+    return active;
+}
+
+void migration_get_capabilities(const Migration *m,
+                                MigrationCapabilities *ret)
+{
+    *ret = m->capabilities; /* written by the main thread, the caller's */
+}
+
+bool migration_set_capabilities(Migration *m, const MigrationCapabilities *c,
+                                GError **errp)
+{
+    if (migration_is_active(m)) {
+        return vm_error_set(errp, 0,
+                            "There's a migration process in progress");
+    }
+    m->capabilities = *c;
+    return true;
+}
+
+static bool check_idle(Migration *m, GError **errp)
+{
+    if (migration_is_active(m)) {
         return vm_error_set(errp, 0,
                             "There's a migration process in progress");
     }
@@ -372,32 +396,59 @@ static bool make_cancel_fd(Migration *m, GError **errp)
     return m->cancel_fd >= 0 || vm_error_set(errp, errno, "migration: eventfd");
 }
 
-bool migration_start(Migration *m, const char *uri, GError **errp)
+static bool prepare_job(Migration *m, const char *uri, GError **errp)
 {
-    if (m->blocker) {
-        return vm_error_set(errp, 0, "%s", m->blocker);
-    }
-    if (!check_idle(m, errp) || !vm_channel_address_check(uri, errp) ||
+    if (!check_idle(m, errp) || !mig_uri_check(uri, errp) ||
         !make_cancel_fd(m, errp)) {
         return false;
     }
     m->address = g_strdup(uri);
-    start_job(m, /* incoming= */ false, NULL);
+    return true;
+}
+
+/* fd:N is taken over whatever comes of it. */
+static void close_uri_fd(const char *uri)
+{
+    int fd = mig_uri_fd(uri);
+
+    vm_close_fd(&fd);
+}
+
+bool migration_start(Migration *m, const char *uri, GError **errp)
+{
+    bool ok = m->blocker ? vm_error_set(errp, 0, "%s", m->blocker)
+                         : prepare_job(m, uri, errp);
+
+    if (ok) {
+        start_job(m, /* incoming= */ false, NULL);
+    } else {
+        close_uri_fd(uri);
+    }
+    return ok;
+}
+
+static bool listen_if_connection(Migration *m, VmListener **ret,
+                                 GError **errp)
+{
+    if (mig_uri_is_connection(m->address)) {
+        *ret = vm_listener_new(m->address, errp);
+        if (!*ret) {
+            return false;
+        }
+        m->listen_address = g_strdup(vm_listener_address(*ret));
+    }
     return true;
 }
 
 bool migration_listen(Migration *m, const char *uri, GError **errp)
 {
-    VmListener *listener;
+    VmListener *listener = NULL;
 
-    if (!check_idle(m, errp) || !make_cancel_fd(m, errp)) {
+    if (!prepare_job(m, uri, errp) ||
+        !listen_if_connection(m, &listener, errp)) {
+        close_uri_fd(uri);
         return false;
     }
-    listener = vm_listener_new(uri, errp);
-    if (!listener) {
-        return false;
-    }
-    m->listen_address = g_strdup(vm_listener_address(listener));
     start_job(m, /* incoming= */ true, listener);
     return true;
 }

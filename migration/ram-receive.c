@@ -12,8 +12,9 @@
  *   (2) All that the stream says is checked before import_begin().
  *   (3) A slot that is busy belongs to the placement; each import that was
  *       begun is committed or aborted, also after an error.
- *   (4) Chunks that the source asked to have in RAM are together at most the
- *       budget that was announced.
+ *   (4) Chunks that are placed in RAM are together at most the budget: a
+ *       source that knows it must not ask for more, one that does not (one
+ *       way) gets swap for what is beyond it.
  *
  * Threads: the destination's thread, but for import_done(), which comes on
  * any.
@@ -43,6 +44,7 @@ struct MigRamReceiver {
     MigStream *s;
     const RamPlacement *p;
     uint64_t budget_pages;
+    bool one_way; /* the source does not know budget_pages */
     uint32_t chunk_pages;
     uint32_t chunks;
     uint64_t total_pages;
@@ -79,7 +81,7 @@ static void import_done(RamImport *im)
 
 MigRamReceiver *mig_ram_receiver_new(Migration *m, MigStream *s,
                                      const RamPlacement *placement,
-                                     uint64_t budget_pages)
+                                     uint64_t budget_pages, bool one_way)
 {
     MigRamReceiver *r = g_new0(MigRamReceiver, 1);
 
@@ -87,6 +89,7 @@ MigRamReceiver *mig_ram_receiver_new(Migration *m, MigStream *s,
     r->s = s;
     r->p = placement;
     r->budget_pages = budget_pages;
+    r->one_way = one_way;
     r->chunk_pages = placement->ops->chunk_pages(placement->opaque);
     r->total_pages = ram_block_pages(m->vm->ram);
     r->chunks = (uint32_t)((r->total_pages + r->chunk_pages - 1) /
@@ -301,7 +304,7 @@ static bool check_chunk(const MigRamReceiver *r, const MigWireRecord *rec,
 }
 
 static bool check_place(MigRamReceiver *r, const MigWireRecord *rec,
-                        const ChunkHead *h, GError **errp)
+                        ChunkHead *h, GError **errp)
 {
     if (h->w.place != MIG_WIRE_PLACE_RAM &&
         h->w.place != MIG_WIRE_PLACE_SWAP) {
@@ -310,7 +313,9 @@ static bool check_place(MigRamReceiver *r, const MigWireRecord *rec,
     if (h->w.place == MIG_WIRE_PLACE_RAM &&
         !vm_bit_test(r->in_ram, h->w.chunk)) { /* (4) */
         if (h->npages > r->budget_pages - r->ram_pages) {
-            return refuse(errp, rec, "more RAM than this side has announced");
+            h->w.place = MIG_WIRE_PLACE_SWAP;
+            return r->one_way ||
+                   refuse(errp, rec, "more RAM than this side has announced");
         }
         r->ram_pages += h->npages;
         vm_bit_set(r->in_ram, h->w.chunk);

@@ -12,10 +12,11 @@
 
 typedef struct MigRamReceiver MigRamReceiver;
 
-/* All are borrowed. budget_pages: what was announced to the source. */
+/* All are borrowed. budget_pages: what was announced to the source; one_way:
+ * nothing was, and what does not fit goes to the swap file. */
 MigRamReceiver *mig_ram_receiver_new(Migration *m, MigStream *s,
                                      const RamPlacement *placement,
-                                     uint64_t budget_pages);
+                                     uint64_t budget_pages, bool one_way);
 /* Waits for what is under way. */
 void mig_ram_receiver_free(MigRamReceiver *r);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigRamReceiver, mig_ram_receiver_free)

@@ -441,10 +441,22 @@ static bool send_plan(MigRamSender *s, const MigPlan *plan, GError **errp)
     MigWirePlan body = { .ram_pages = plan->ram_pages,
                          .swap_pages = plan->swap_pages,
                          .zero_pages = plan->zero_pages };
-    int err = mig_stream_write_body(s->c.stream, MIG_REC_PLAN, 0, &body,
-                                    sizeof(body));
+    int err;
 
+    if (s->c.one_way) {
+        return true; /* what fits is for the destination to see */
+    }
+    err = mig_stream_write_body(s->c.stream, MIG_REC_PLAN, 0, &body,
+                                sizeof(body));
     return err == 0 || mig_stream_send_error(err, errp);
+}
+
+/* A destination whose budget nobody knows gives its RAM to what comes first:
+ * falling heat then, although hot chunks are dirty again soonest. */
+static ChunkNo planned_chunk(const MigRamSender *s, const MigPlan *plan,
+                             uint32_t i)
+{
+    return plan->order[s->c.one_way ? plan->ordered - 1 - i : i];
 }
 
 static bool send_planned(MigRamSender *s, const MigPlan *plan, GError **errp)
@@ -452,9 +464,11 @@ static bool send_planned(MigRamSender *s, const MigPlan *plan, GError **errp)
     unsigned long want[RAM_CHUNK_LONGS];
 
     for (uint32_t i = 0; i < plan->ordered; i++) {
+        ChunkNo chunk = planned_chunk(s, plan, i);
+
         memset(want, 0, sizeof(want));
-        vm_bitmap_set(want, 0, pages_of(s, plan->order[i]));
-        if (!push_chunk(s, plan->order[i], want, errp)) {
+        vm_bitmap_set(want, 0, pages_of(s, chunk));
+        if (!push_chunk(s, chunk, want, errp)) {
             return false;
         }
     }

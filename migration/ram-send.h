@@ -18,6 +18,7 @@ typedef struct MigRamSenderConfig {
     RamBlock *ram;
     const RamPlacement *placement;
     uint64_t budget_pages; /* the destination's */
+    bool one_way;          /* unknown, budget_pages is UINT64_MAX */
     bool has_history;      /* the placement keeps one */
 } MigRamSenderConfig;
 

@@ -21,6 +21,9 @@
  *      v
  *   GONE      the VM is the destination's
  *
+ * One way (docs/migration-format.md, 5.4) nothing is waited for but for the
+ * end of what was written: that stands for READY and RUNNING.
+ *
  * Invariants (the proof is in docs/migration-format.md, section 5):
  *   (1) Before RUN_SENT the destination cannot have the whole RUN record, so
  *       it does not run, and this side may.
@@ -41,6 +44,7 @@
 
 #include "devices.h"
 #include "hello.h"
+#include "link.h"
 #include "ram-send.h"
 #include "return-path.h"
 #include "util/bits.h"
@@ -69,14 +73,16 @@ typedef struct Source {
     /* Immutable after the handshake. */
     Migration *m;
     const MigrationVm *vm;
-    MigStream *s;
+    MigLink link;
+    MigStream *s; /* link's */
+    bool one_way; /* nobody answers */
     const RamPlacement *placement; /* the VM's, or plain */
     RamPlacement *plain;           /* owned; or NULL */
     uint64_t budget_pages;
     bool has_history;
 
     /* The source's thread only. */
-    MigReturn *ret;
+    MigReturn *ret; /* NULL: one way, or not there yet */
     MigRamSender *ram;
     unsigned long *dirty;
     uint64_t pages;
@@ -94,17 +100,28 @@ typedef struct Source {
 
 /* -- handshake ---------------------------------------------------------- */
 
+/* A connection has somebody at the other end; so has a descriptor that can
+ * answer. Of a command only who gave it knows. */
+static bool goes_one_way(const Source *src)
+{
+    return !src->link.can_answer ||
+           (src->link.is_command && !src->m->capabilities.return_path);
+}
+
 static bool open_stream(Source *src, GError **errp)
 {
-    VmChannel *ch = vm_channel_connect(src->m->address, src->m->cancel_fd,
-                                       errp);
+    const char *uri = src->m->address;
 
-    if (!ch) {
+    if (!mig_link_open(&src->link, uri, /* incoming= */ false,
+                       src->m->cancel_fd, errp)) {
         return false;
     }
-    src->s = mig_stream_new(ch);
+    src->s = src->link.s;
     mig_publish_stream(src->m, src->s);
-    return true;
+    src->one_way = goes_one_way(src);
+    return !src->one_way || !src->m->capabilities.return_path ||
+           vm_error_set(errp, 0, "the capability 'return-path' is on, and "
+                                 "'%s' cannot carry answers", uri);
 }
 
 static bool read_refusal(Source *src, uint64_t len, GError **errp)
@@ -174,14 +191,20 @@ static bool shake_hands(Source *src, GError **errp)
     int err;
 
     mig_hello_of_vm(src->vm, &own);
+    mig_hello_set_one_way(&own, src->one_way);
     body = mig_hello_encode(&own);
     err = mig_stream_write_body(src->s, MIG_REC_HELLO, 0, body->data,
                                 body->len);
     if (err < 0) {
         return mig_stream_send_error(err, errp);
     }
-    if (!read_welcome(src, &welcome, errp) ||
-        !mig_hello_accept(&own, &welcome, errp)) {
+    if (src->one_way) {
+        welcome = (MigWireWelcome){ .version = own.version_max,
+                                    .chunk_pages = own.chunk_pages,
+                                    .features = own.features,
+                                    .budget_pages = UINT64_MAX };
+    } else if (!read_welcome(src, &welcome, errp) ||
+               !mig_hello_accept(&own, &welcome, errp)) {
         return false;
     }
     adopt_welcome(src, &own, &welcome);
@@ -221,13 +244,14 @@ static bool set_up(Source *src, GError **errp)
     if (!open_stream(src, errp) || !shake_hands(src, errp)) {
         return false;
     }
-    src->ret = mig_return_new(src->s);
+    src->ret = src->one_way ? NULL : mig_return_new(src->s);
     config = (MigRamSenderConfig){
         .m = src->m,
         .stream = src->s,
         .ram = src->vm->ram,
         .placement = src->placement,
         .budget_pages = src->budget_pages,
+        .one_way = src->one_way,
         .has_history = src->has_history,
     };
     src->ram = mig_ram_sender_new(&config, errp);
@@ -237,6 +261,19 @@ static bool set_up(Source *src, GError **errp)
     src->pages = ram_block_pages(src->vm->ram);
     src->dirty = vm_bitmap_new(src->pages);
     return start_tracking(src, errp);
+}
+
+/* -- answers ------------------------------------------------------------ */
+
+/* Before the request is written. One way, nothing is expected. */
+static int expect(Source *src, MigAnswer answer, uint32_t pass)
+{
+    return src->one_way ? 0 : mig_return_expect(src->ret, answer, pass);
+}
+
+static int await(Source *src, int64_t timeout_ns)
+{
+    return src->one_way ? 0 : mig_return_wait(src->ret, timeout_ns);
 }
 
 /* -- passes ------------------------------------------------------------- */
@@ -265,14 +302,14 @@ static void estimate_bandwidth(Source *src)
 static bool end_pass(Source *src, GError **errp)
 {
     MigWirePass body = { .pass = ++src->pass };
-    int err = mig_return_expect(src->ret, MIG_ANSWER_PASS_DONE, body.pass);
+    int err = expect(src, MIG_ANSWER_PASS_DONE, body.pass);
 
     if (err == 0) {
         err = mig_stream_write_body(src->s, MIG_REC_PASS, 0, &body,
                                     sizeof(body));
     }
     if (err == 0) {
-        err = mig_return_wait(src->ret, PASS_TIMEOUT_NS);
+        err = await(src, PASS_TIMEOUT_NS);
     }
     if (err < 0) {
         return mig_stream_send_error(err, errp);
@@ -400,14 +437,14 @@ static bool complete(Source *src, GError **errp)
         .devices = src->devices,
         .digest = mig_stream_write_digest(src->s),
     };
-    int err = mig_return_expect(src->ret, MIG_ANSWER_READY, 0);
+    int err = expect(src, MIG_ANSWER_READY, 0);
 
     if (err == 0) {
         err = mig_stream_write_body(src->s, MIG_REC_COMPLETE, 0, &body,
                                     sizeof(body));
     }
     if (err == 0) {
-        err = mig_return_wait(src->ret, READY_TIMEOUT_NS);
+        err = await(src, READY_TIMEOUT_NS);
     }
     return err == 0 || mig_stream_send_error(err, errp);
 }
@@ -432,7 +469,7 @@ static bool send_run(Source *src, GError **errp)
     if (!mig_commit(src->m)) {
         return vm_error_set(errp, ECANCELED, "migration");
     }
-    err = mig_return_expect(src->ret, MIG_ANSWER_RUNNING, 0);
+    err = expect(src, MIG_ANSWER_RUNNING, 0);
     if (err == 0) {
         err = mig_stream_write_body(src->s, MIG_REC_RUN, 0, &body,
                                     sizeof(body));
@@ -466,6 +503,26 @@ static bool await_running(Source *src, GError **errp)
         err == -ETIMEDOUT ? "time-out" : "the connection ended");
 }
 
+/* One way: the end of what was written is all that will be known. */
+static bool finish_sending(Source *src, GError **errp)
+{
+    bool is_void;
+
+    if (mig_link_finish_sending(&src->link, &is_void, errp)) {
+        src->stage = STAGE_GONE;
+        return true;
+    }
+    if (is_void) {
+        src->stage = STAGE_INACTIVE; /* (2): nobody can run it */
+        mig_uncommit(src->m);
+    } else {
+        g_prefix_error(errp, "the whole VM was sent, so it may run elsewhere "
+                             "and this side stays paused; make sure that it "
+                             "does not, then 'cont' here: ");
+    }
+    return false;
+}
+
 static bool switch_over(Source *src, GError **errp)
 {
     int64_t handover_ns;
@@ -476,7 +533,9 @@ static bool switch_over(Source *src, GError **errp)
     }
     handover_ns = vm_clock_ns();
     if (!complete(src, errp) || !give_up_images(src, errp) ||
-        !send_run(src, errp) || !await_running(src, errp)) {
+        !send_run(src, errp) ||
+        !(src->one_way ? finish_sending(src, errp)
+                       : await_running(src, errp))) {
         return false;
     }
     MIG_INFO(src->m, {
@@ -525,12 +584,11 @@ static void go_on(Source *src, GError **error)
 
 /* When the connection was the cause, the destination's own reason is better
  * than "broken pipe". */
-static void explain(Source *src, GError **error)
+static void use_last_words(Source *src, GError **error)
 {
     GError *reason = NULL;
 
-    if (!src->ret || src->stage == STAGE_RUN_SENT ||
-        mig_is_cancelled(src->m) ||
+    if (!src->ret ||
         !(mig_stream_is_broken(src->s) || mig_return_has_ended(src->ret))) {
         return;
     }
@@ -545,11 +603,22 @@ static void explain(Source *src, GError **error)
     *error = reason;
 }
 
+static void explain(Source *src, GError **error)
+{
+    if (src->stage != STAGE_RUN_SENT && !mig_is_cancelled(src->m)) {
+        use_last_words(src, error);
+        mig_link_explain(&src->link, error);
+    }
+}
+
 static void tear_down(Source *src)
 {
     mig_publish_stream(src->m, NULL);
     g_clear_pointer(&src->ret, mig_return_free);
-    g_clear_pointer(&src->s, mig_stream_free);
+    if (src->stage < STAGE_RUN_SENT) {
+        mig_link_discard(&src->link);
+    }
+    mig_link_done(&src->link);
     stop_tracking(src);
     g_clear_pointer(&src->ram, mig_ram_sender_free);
     g_clear_pointer(&src->dirty, g_free);

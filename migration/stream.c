@@ -65,6 +65,11 @@ void mig_stream_free(MigStream *s)
     }
 }
 
+VmChannel *mig_stream_channel(const MigStream *s)
+{
+    return s->ch;
+}
+
 void mig_stream_cut(MigStream *s)
 {
     vm_channel_shutdown(s->ch);
@@ -346,5 +351,6 @@ bool mig_stream_send_error(int err, GError **errp)
 bool mig_stream_receive_error(int err, GError **errp)
 {
     return vm_error_set(errp, 0, "cannot receive from the source: %s",
-                        mig_stream_strerror(err));
+                        err == -ENODATA ? "the stream ends too early"
+                                        : mig_stream_strerror(err));
 }

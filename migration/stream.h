@@ -27,6 +27,9 @@ MigStream *mig_stream_new(VmChannel *take_ch);
 void mig_stream_free(MigStream *s);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigStream, mig_stream_free)
 
+/* Borrowed. */
+VmChannel *mig_stream_channel(const MigStream *s);
+
 /* Any thread, any time: both directions end, now. */
 void mig_stream_cut(MigStream *s);
 /* Writing thread: the peer reads what was written, then end of file. */

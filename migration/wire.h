@@ -21,8 +21,9 @@ G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 #define MIG_WIRE_SIGNATURE "\211VMDMIG\n"
 #define MIG_WIRE_VERSION_MIN 1u
 #define MIG_WIRE_VERSION_MAX 1u
-/* Feature bits that this program knows (section 3.3): none yet. */
-#define MIG_WIRE_FEATURES 0ull
+/* Feature bits (section 3.3), and those that this program knows. */
+#define MIG_FEATURE_ONE_WAY 0x1ull /* section 5.4 */
+#define MIG_WIRE_FEATURES MIG_FEATURE_ONE_WAY
 
 /* Limits (section 7). */
 #define MIG_HELLO_BYTES_MAX 4096u

@@ -23,6 +23,7 @@ static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
 {
     static const char *const unsupported[] = { "blk", "inc", "resume" };
     Vm *vm = opaque;
+    g_autofree char *uri = NULL;
 
     for (size_t i = 0; i < G_N_ELEMENTS(unsupported); i++) {
         if (qmp_arg_bool(args, unsupported[i], false)) {
@@ -45,7 +46,8 @@ static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
         return vm_error_set(errp, 0, "The VM cannot migrate in the state "
                             "'%s'", vm_run_state_to_string(vm->state));
     }
-    return migration_start(vm->migration, qmp_arg_str(args, "uri"), errp);
+    uri = vm_migration_uri(mon, qmp_arg_str(args, "uri"), errp);
+    return uri && migration_start(vm->migration, uri, errp);
 }
 
 static bool run_migrate_cancel(void *opaque, Monitor *mon, json_object *args,
@@ -64,17 +66,19 @@ static bool run_migrate_incoming(void *opaque, Monitor *mon,
                                  GError **errp)
 {
     Vm *vm = opaque;
+    g_autofree char *uri = NULL;
 
     if (vm->state != VM_RUN_INMIGRATE ||
         strcmp(vm->options->incoming, "defer") != 0) {
         return vm_error_set(errp, 0, "'-incoming defer' is needed for "
                             "migrate-incoming");
     }
-    if (migration_listen_address(vm->migration)) {
+    if (migration_is_active(vm->migration)) {
         return vm_error_set(errp, 0, "The incoming migration has already "
                             "been started");
     }
-    return migration_listen(vm->migration, qmp_arg_str(args, "uri"), errp);
+    uri = vm_migration_uri(mon, qmp_arg_str(args, "uri"), errp);
+    return uri && migration_listen(vm->migration, uri, errp);
 }
 
 /* --- Parameters and capabilities ---------------------------------------- */
@@ -111,15 +115,52 @@ static bool run_query_parameters(void *opaque, Monitor *mon,
     return true;
 }
 
-static bool set_capability(Vm *vm, json_object *entry, bool really,
-                           GError **errp)
+/* A set of capabilities, as QMP sees it. */
+typedef struct Capabilities {
+    bool events; /* the monitors', the rest is migration's */
+    MigrationCapabilities job;
+} Capabilities;
+
+static const struct {
+    const char *name; /* QEMU's */
+    size_t offset;    /* of a bool in Capabilities */
+} capabilities[] = {
+    { "events", offsetof(Capabilities, events) },
+    { "return-path", offsetof(Capabilities, job.return_path) },
+};
+
+static bool *capability_at(Capabilities *c, size_t i)
+{
+    return (bool *)((char *)c + capabilities[i].offset);
+}
+
+static bool *find_capability(Capabilities *c, const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
+        if (strcmp(capabilities[i].name, name) == 0) {
+            return capability_at(c, i);
+        }
+    }
+    return NULL;
+}
+
+static void get_capabilities(const Vm *vm, Capabilities *ret)
+{
+    *ret = (Capabilities){ .events = vm->events_capability };
+    if (vm->migration) {
+        migration_get_capabilities(vm->migration, &ret->job);
+    }
+}
+
+static bool read_capability(json_object *entry, Capabilities *c,
+                            GError **errp)
 {
     static const QmpArgument members[] = {
         { "capability", "str" },
         { "state", "bool" },
         { NULL },
     };
-    json_object *state;
+    bool *value;
 
     if (!json_object_is_type(entry, json_type_object)) {
         return vm_error_set(errp, 0, "Parameter 'capabilities' expects "
@@ -135,33 +176,39 @@ static bool set_capability(Vm *vm, json_object *entry, bool really,
                                 "the wrong type", m->name);
         }
     }
-    if (strcmp(qmp_arg_str(entry, "capability"), "events") != 0) {
+    value = find_capability(c, qmp_arg_str(entry, "capability"));
+    if (!value) {
         return vm_error_set(errp, 0, "Parameter 'capability' does not accept "
                             "value '%s'", qmp_arg_str(entry, "capability"));
     }
-    json_object_object_get_ex(entry, "state", &state);
-    if (really) {
-        vm->events_capability = json_object_get_boolean(state);
-    }
+    *value = qmp_arg_bool(entry, "state", false);
     return true;
 }
 
-/* All or nothing: checked first, set after. */
+/* All or nothing. What does not change may be said at any time. */
 static bool run_set_capabilities(void *opaque, Monitor *mon,
                                  json_object *args, json_object **ret_value,
                                  GError **errp)
 {
+    Vm *vm = opaque;
     json_object *list;
+    Capabilities old, new;
 
+    get_capabilities(vm, &old);
+    new = old;
     json_object_object_get_ex(args, "capabilities", &list);
-    for (int really = 0; really < 2; really++) {
-        for (size_t i = 0; i < json_object_array_length(list); i++) {
-            if (!set_capability(opaque, json_object_array_get_idx(list, i),
-                                really, errp)) {
-                return false;
-            }
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        if (!read_capability(json_object_array_get_idx(list, i), &new,
+                             errp)) {
+            return false;
         }
     }
+    if (memcmp(&old.job, &new.job, sizeof(new.job)) != 0 &&
+        !(need_machine(vm, errp) &&
+          migration_set_capabilities(vm->migration, &new.job, errp))) {
+        return false;
+    }
+    vm->events_capability = new.events;
     return true;
 }
 
@@ -169,13 +216,17 @@ static bool run_query_capabilities(void *opaque, Monitor *mon,
                                    json_object *args, json_object **ret_value,
                                    GError **errp)
 {
-    Vm *vm = opaque;
-    json_object *entry = json_object_new_object();
+    Capabilities now;
 
-    qmp_put_str(entry, "capability", "events");
-    qmp_put_bool(entry, "state", vm->events_capability);
+    get_capabilities(opaque, &now);
     *ret_value = json_object_new_array();
-    json_object_array_add(*ret_value, entry);
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
+        json_object *entry = json_object_new_object();
+
+        qmp_put_str(entry, "capability", capabilities[i].name);
+        qmp_put_bool(entry, "state", *capability_at(&now, i));
+        json_object_array_add(*ret_value, entry);
+    }
     return true;
 }
 

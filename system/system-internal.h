@@ -179,6 +179,12 @@ void vm_engine_stopped_by_hand(Vm *vm);
 void vm_engine_started(Vm *vm);
 
 /* vm-migration.c */
+/*
+ * uri as migration_start() wants it; g_free(). fd:NAME becomes the descriptor
+ * that getfd has given that name (mon may be NULL: none has a name); fd:N must
+ * be one that this process was started with.
+ */
+char *vm_migration_uri(Monitor *mon, const char *uri, GError **errp);
 bool vm_migration_start(Vm *vm, GError **errp);
 void vm_migration_stop(Vm *vm);
 /* Locks the images again after a hand-over that was given up. Main thread. */

@@ -19,7 +19,9 @@
 #include "system-internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/error.h"
 #include "util/log.h"
@@ -266,6 +268,54 @@ static void op_status_changed(void *opaque, MigrationStatus status,
         outgoing_ended(vm, status);
     }
 }
+
+/* --- Addresses ---------------------------------------------------------- */
+
+/* All that this process opens is close-on-exec; what it was started with is
+ * not, or it would not be there. So no descriptor of ours can be named. The
+ * standard ones stay open: what is printed must not end up in another file. */
+static bool was_inherited(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+
+    return fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+static int find_fd(Monitor *mon, const char *name, GError **errp)
+{
+    guint64 number;
+    int fd;
+
+    if (!g_ascii_isdigit(name[0])) {
+        fd = mon ? monitor_take_fd(mon, name) : -1;
+        if (fd < 0) {
+            (void)vm_error_set(errp, 0, "File descriptor named '%s' has not "
+                               "been found", name);
+        }
+        return fd;
+    }
+    if (!g_ascii_string_to_unsigned(name, 10, 0, INT_MAX, &number, NULL) ||
+        !was_inherited((int)number)) {
+        (void)vm_error_set(errp, 0, "'%s' is no descriptor that this process "
+                           "was started with", name);
+        return -1;
+    }
+    (void)fcntl((int)number, F_SETFD, FD_CLOEXEC); /* ours from now on */
+    return (int)number;
+}
+
+char *vm_migration_uri(Monitor *mon, const char *uri, GError **errp)
+{
+    int fd;
+
+    if (!g_str_has_prefix(uri, "fd:")) {
+        return g_strdup(uri);
+    }
+    fd = find_fd(mon, uri + strlen("fd:"), errp);
+    return fd < 0 ? NULL : g_strdup_printf("fd:%d", fd);
+}
+
+/* --- Set-up ------------------------------------------------------------- */
 
 bool vm_migration_start(Vm *vm, GError **errp)
 {

@@ -348,7 +348,7 @@ void vm_free(Vm *vm)
 
 static bool launch_incoming(Vm *vm, GError **errp)
 {
-    const char *uri = vm->options->incoming;
+    g_autofree char *uri = NULL;
 
     vm_set_state(vm, VM_RUN_INMIGRATE);
     /* Loading starts from power-on state, without a kernel in RAM. */
@@ -357,8 +357,11 @@ static bool launch_incoming(Vm *vm, GError **errp)
     if (!vcpus_reset(vm->vcpus, NULL, errp)) {
         return false;
     }
-    return strcmp(uri, "defer") == 0 ||
-           migration_listen(vm->migration, uri, errp) ||
+    if (strcmp(vm->options->incoming, "defer") == 0) {
+        return true;
+    }
+    uri = vm_migration_uri(NULL, vm->options->incoming, errp);
+    return (uri && migration_listen(vm->migration, uri, errp)) ||
            vm_prefix_option(errp, "-incoming");
 }
 

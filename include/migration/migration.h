@@ -97,17 +97,32 @@ void migration_get_parameters(const Migration *m, MigrationParameters *ret);
 bool migration_set_parameters(Migration *m, const MigrationParameters *p,
                               GError **errp);
 
+/* Switches for the next job. */
+typedef struct MigrationCapabilities {
+    /* The destination answers. Without it exec: goes one way, and so may what
+     * cannot answer (a pipe, a file); connections always go both ways. */
+    bool return_path;
+} MigrationCapabilities;
+void migration_get_capabilities(const Migration *m,
+                                MigrationCapabilities *ret);
+/* Refused while a job runs. */
+bool migration_set_capabilities(Migration *m, const MigrationCapabilities *c,
+                                GError **errp);
+
 /*
- * "tcp:HOST:PORT", "unix:PATH"; others refused by name. Both return at once:
- * what fails later (no connection, a refusal) comes by status_changed() and
- * migration_query(). A listener waits until the peer has sent a valid HELLO;
- * what else connects is closed and waited past.
+ * "tcp:HOST:PORT", "unix:PATH", "exec:COMMAND", "file:PATH" or "fd:N", a
+ * descriptor that is taken over (also on failure); others refused by name.
+ * Both return at once: what fails later (no connection, a refusal) comes by
+ * status_changed() and migration_query(). A listener waits until the peer has
+ * sent a valid HELLO; what else connects is closed and waited past.
  */
 bool migration_start(Migration *m, const char *uri, GError **errp);
 bool migration_listen(Migration *m, const char *uri, GError **errp);
 /* Address listened on, with the real port; NULL when not listening. */
 const char *migration_listen_address(const Migration *m);
 void migration_cancel(Migration *m);
+/* A job has been started and has not ended. */
+bool migration_is_active(const Migration *m);
 
 typedef struct MigrationInfo {
     MigrationStatus status;

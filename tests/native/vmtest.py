@@ -248,13 +248,18 @@ class Qmp:
         line, self.buffer = self.buffer.split(b'\n', 1)
         return json.loads(line)
 
-    def run(self, command, arguments=None, timeout=QMP_TIMEOUT):
+    def run(self, command, arguments=None, timeout=QMP_TIMEOUT, fds=()):
+        """fds: descriptors that go with the command (getfd)."""
         self.next_id += 1
         request = {'execute': command, 'id': self.next_id}
         if arguments:
             request['arguments'] = arguments
+        data = json.dumps(request).encode() + b'\r\n'
         try:
-            self.socket.sendall(json.dumps(request).encode() + b'\r\n')
+            if fds:
+                socket.send_fds(self.socket, [data], fds)
+            else:
+                self.socket.sendall(data)
         except OSError as e:
             raise EOFError('QMP: %s' % e) from e
         deadline = time.monotonic() + timeout * PATIENCE
@@ -504,11 +509,13 @@ class Vm:
 
     def __init__(self, test, guest, name, *, stock=False, mem=160, smp=1,
                  machine='pc', append=None, vmemdirect=None, incoming=None,
-                 extra=(), qmp=True, wait_qmp=True, prefix=(), kernel=None):
+                 extra=(), qmp=True, wait_qmp=True, prefix=(), kernel=None,
+                 pass_fds=()):
         self.test = test
         self.guest = guest
         self.name = name
         self.stock = stock or ALL_STOCK
+        self.pass_fds = pass_fds
         if self.stock:
             vmemdirect = None
         self.budget_mib = None
@@ -569,7 +576,8 @@ class Vm:
         with open(self.stderr_path, 'wb') as err:
             self.process = subprocess.Popen(
                 self.args, stdin=subprocess.DEVNULL,
-                stdout=err, stderr=err, cwd=self.dir)
+                stdout=err, stderr=err, cwd=self.dir,
+                pass_fds=self.pass_fds)
         self.test.vms.append(self)
         self.sampler = threading.Thread(target=self.sample_rss, daemon=True)
         self.sampler.start()

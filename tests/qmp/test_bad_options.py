@@ -168,7 +168,12 @@ BAD_KVM = [
     ("-M q35 -kernel k -device virtio-rng-pci,id=a "
      "-device virtio-rng-pci,id=a", "duplicate id 'a'"),
     ("-M q35 -incoming tcp:nowhere", "tcp"),
-    ("-M q35 -incoming exec:cat", "exec"),
+    ("-M q35 -incoming cat:exec", "'cat:exec'"),
+    ("-M q35 -incoming exec:", "no command"),
+    ("-M q35 -incoming fd:name", "'name'"),
+    ("-M q35 -incoming fd:2", "'2'"),
+    ("-M q35 -incoming fd:99", "'99'"),
+    ("-M q35 -incoming file:x,offset=1", "offset"),
     ("-M q35 -incoming unix:DIR/no/such", "such"),
 ]
 

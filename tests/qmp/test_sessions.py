@@ -175,18 +175,27 @@ def migration_without_a_machine():
 def capabilities():
     def entry(state):
         return [{"capability": "events", "state": state}]
+
+    def current(qmp):
+        return {c["capability"]: c["state"] for c in
+                qmp.ask("query-migrate-capabilities")["return"]}
     with Vm() as vm:
         qmp = vm.client()
-        assert qmp.ask("query-migrate-capabilities")["return"] == entry(False)
+        assert set(current(qmp).values()) == {False}
+        assert set(current(qmp)) == {"events", "return-path"}
         assert qmp.ask("migrate-set-capabilities",
                        {"capabilities": entry(True)}) == {"return": {}}
-        assert qmp.ask("query-migrate-capabilities")["return"] == entry(True)
+        assert current(qmp)["events"]
         bad = [entry(False)[0], {"capability": "x-foo", "state": True}]
         for value in (bad, [1], [{}], [{"capability": "events"}],
                       [{"capability": "events", "state": 1}]):
             assert "error" in qmp.ask("migrate-set-capabilities",
                                       {"capabilities": value})
-        assert qmp.ask("query-migrate-capabilities")["return"] == entry(True)
+        assert current(qmp)["events"]
+        off = [{"capability": c, "state": False} for c in current(qmp)]
+        assert qmp.ask("migrate-set-capabilities",
+                       {"capabilities": off}) == {"return": {}}
+        assert not current(qmp)["events"]
 
 
 def hmp():

@@ -234,7 +234,9 @@ static void test_bad_uri(void)
 {
     Pair *p = pair_new(&plain, &plain);
     static const char *const bad[] = { "", "tcp:", "unix:", "rdma:host:1",
-                                       "tcp:host", "exec:cat" };
+                                       "tcp:host", "exec:", "file:", "fd:",
+                                       "fd:name", "fd:-1", "cat",
+                                       "file:x,offset=1" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) e1 = NULL;
