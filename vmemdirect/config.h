@@ -3,11 +3,11 @@
 #ifndef VMD_CONFIG_H
 #define VMD_CONFIG_H
 
+#include "io.h"
 #include "vmemdirect/vmemdirect.h"
 
 typedef enum VmdMode { VMD_MODE_AUTO, VMD_MODE_MOVE, VMD_MODE_COPY } VmdMode;
 typedef enum VmdIoKind { VMD_IO_AUTO, VMD_IO_URING, VMD_IO_AIO } VmdIoKind;
-
 
 /* Which access source; after AUTO best first, as in tracker.c's table. */
 typedef enum VmdTrackerKind {
@@ -34,6 +34,7 @@ struct VmdConfig {
     uint64_t io_timeout_s; /* 0: never */
     bool stop_on_timeout;
     bool checksum, encrypt;
+    VmdIo *(*wrap_io)(VmdIo *take); /* of tests: around the device; or NULL */
 };
 
 #endif

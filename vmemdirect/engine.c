@@ -637,6 +637,9 @@ static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
         return false;
     }
     vmd->io = choose_io(cfg, vmd->swap_fd, vmd->bytes, errp);
+    if (vmd->io && cfg->wrap_io) {
+        vmd->io = cfg->wrap_io(vmd->io);
+    }
     if (!vmd->io || !seal_io(vmd, cfg, errp)) {
         return false;
     }

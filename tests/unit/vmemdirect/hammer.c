@@ -5,7 +5,7 @@
  * and devices do O_DIRECT I/O into pinned pages.
  *
  *     hammer [--seconds N] [--seed N] [--mib N] [--budget-mib N]
- *            [--threads N] [--dir PATH] [--any-rss] [--lock]
+ *            [--threads N] [--dir PATH] [--any-rss] [--lock] [--inject]
  *            [key=value of -vmemdirect ...]
  *
  * Promise tested: whatever the pager does, a page reads back what was last
@@ -15,6 +15,10 @@
  * verifies the old content before it writes a new one. A page of version 0
  * was never written and must be zero, and so must be one that was discarded:
  * that takes it to the next version that is all zero.
+ *
+ * --inject: the device is ill now and then (inject.h), and somebody repairs it
+ * and has the engine try again, twenty times a second. Who waits for a page
+ * sleeps until then; nothing else may change.
  *
  * Prints one TAP line; exit status 77 where userfaultfd cannot be used.
  */
@@ -29,6 +33,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../../vmemdirect/config.h"
+#include "inject.h"
 #include "memory/fault-service.h"
 #include "memory/ram.h"
 #include "util/clock.h"
@@ -46,9 +52,11 @@ typedef struct Options {
     const char *dir;
     gboolean any_rss; /* sanitizers need memory of their own */
     gboolean lock;    /* all memory, as it is touched */
+    gboolean inject;  /* failures */
 } Options;
 
-static Options opt = { 3, 1, 192, 64, 3, "/var/tmp", FALSE, FALSE };
+static Options opt = { 3, 1, 192, 64, 3, "/var/tmp", FALSE, FALSE, FALSE };
+static bool checksums;
 
 static uint8_t *ram;
 static uint64_t pages;
@@ -192,6 +200,9 @@ static void device(void *arg)
         uint8_t *at = ram + page * RAM_PAGE_BYTES;
         int r = vmd_pager_ops.pin(vmd, page * RAM_PAGE_BYTES,
                                   n * RAM_PAGE_BYTES);
+        if (r == -EIO && opt.inject) {
+            continue; /* the device would fail its request */
+        }
         g_assert(r == 0);
         for (uint64_t i = 0; i < n; i++) {
             verify_page(page + i, at + i * RAM_PAGE_BYTES);
@@ -260,10 +271,29 @@ static void check_stats(uint64_t budget, uint64_t base_rss, bool settled)
 
 static void on_event(void *opaque, const VmdEvent *event)
 {
+    if (opt.inject && event->what != VMD_TROUBLE_ENGINE) {
+        return;
+    }
     printf("# %s trouble %s: %s\n", vmd_trouble_to_string(event->what),
            event->over ? "over" : "began",
            vmd_error_to_string(event->error));
     atomic_fetch_add(&bad, 1);
+}
+
+static VmdIo *wrap(VmdIo *take)
+{
+    InjectConfig cfg = { opt.seed, checksums };
+
+    return inject_new(take, &cfg);
+}
+
+/* The VM goes on, again and again. */
+static void medic(void *arg)
+{
+    while (!atomic_load((atomic_bool *)arg)) {
+        g_usleep(50000);
+        vmd_engine_retry(vmd);
+    }
 }
 
 static void run(void)
@@ -282,7 +312,8 @@ static void run(void)
     while (vm_clock_ns() < end) {
         g_usleep(20000);
         int64_t now = vm_clock_ns();
-        check_stats(budget, base_rss, now - changed > 3 * VM_NS_PER_SEC);
+        check_stats(budget, base_rss,
+                    !opt.inject && now - changed > 3 * VM_NS_PER_SEC);
         if (now > change) {
             budget = ((opt.budget_mib / 2) +
                       next_random(&rng) % opt.budget_mib) << 20;
@@ -292,6 +323,7 @@ static void run(void)
         }
     }
     atomic_store(&stop, true);
+    inject_stop();
     for (uint64_t t = 0; t <= opt.threads + 1; t++) {
         vm_thread_join(threads[t]);
     }
@@ -315,6 +347,12 @@ static void print_summary(void)
            s.faults_write_protect, s.page_in_bytes >> 20,
            s.page_out_bytes >> 20, s.dropped_clean_bytes >> 20,
            s.found_zero_bytes >> 20, (uint64_t)discards);
+    if (opt.inject) {
+        printf("# meddled-with=%" PRIu64 " read-errors=%" PRIu64
+               " (checksum %" PRIu64 ") write-errors=%" PRIu64 "\n",
+               inject_count(), s.read_errors, s.checksum_errors,
+               s.write_errors);
+    }
 }
 
 static void parse(int argc, char **argv, VmdConfig *cfg)
@@ -329,6 +367,7 @@ static void parse(int argc, char **argv, VmdConfig *cfg)
         { "dir", 0, 0, G_OPTION_ARG_FILENAME, &opt.dir, NULL, NULL },
         { "any-rss", 0, 0, G_OPTION_ARG_NONE, &opt.any_rss, NULL, NULL },
         { "lock", 0, 0, G_OPTION_ARG_NONE, &opt.lock, NULL, NULL },
+        { "inject", 0, 0, G_OPTION_ARG_NONE, &opt.inject, NULL, NULL },
         { NULL, 0, 0, 0, NULL, NULL, NULL },
     };
     g_autoptr(GOptionContext) context = g_option_context_new("[key=value]");
@@ -376,6 +415,8 @@ int main(int argc, char **argv)
     g_assert(vmd_config_set(cfg, "swap", path, NULL));
     g_assert(vmd_config_set(cfg, "memory", memory, NULL));
 
+    checksums = cfg->checksum;
+    cfg->wrap_io = opt.inject ? wrap : NULL;
     VmFaultService *probe = vm_fault_service_new(&err);
     if (!probe) {
         printf("1..0 # SKIP %s\n", err->message);
@@ -400,7 +441,14 @@ int main(int argc, char **argv)
         printf("1..0 # SKIP mlockall: %s\n", strerror(errno));
         return 0;
     }
+    atomic_bool healed = false;
+    VmThread *doctor =
+        opt.inject ? vm_thread_new("medic", medic, &healed) : NULL;
     run();
+    if (doctor) {
+        atomic_store(&healed, true);
+        vm_thread_join(doctor);
+    }
     print_summary();
     vmd_engine_free(vmd);
     (void)munmap(mapped, (opt.mib << 20) + HUGE_BYTES);
