@@ -42,7 +42,9 @@ class Stress:
             options['vmemdirect'] = {
                 'memory': budget, 'chunk-pages': self.chunk_pages,
                 'mode': r.choice(('move', 'move', 'move', 'copy')),
-                'io': r.choice(('io_uring', 'io_uring', 'libaio'))}
+                'io': r.choice(('io_uring', 'io_uring', 'libaio')),
+                'checksum': r.choice(('off', 'off', 'on')),
+                'encrypt': r.choice(('off', 'off', 'on'))}
         work = dict(WORK, hot=r.choice((32, 64, 160)),
                     pattern=r.choice(('random', 'zipf', 'seq')),
                     seed=self.seed)
