@@ -295,7 +295,7 @@ static bool on_pass(Destination *d, const MigWireRecord *rec, GError **errp)
         return refuse(errp, rec, "out of order");
     }
     d->pass++;
-    MIG_INFO(d->m, info->dirty_sync_count = d->pass - 1);
+    MIG_INFO(d->m, info->dirty_sync_count = d->pass);
     if (rec->flags & MIG_FLAG_LAST) {
         d->phase = PHASE_DEVICES; /* READY answers for it */
         return true;
@@ -335,6 +335,7 @@ static bool on_complete(Destination *d, const MigWireRecord *rec,
                         GError **errp)
 {
     MigWireComplete c;
+    int64_t start_ns = vm_clock_ns();
 
     if (!read_body(d, rec, &c, sizeof(c), errp) ||
         !check_complete(d, rec, &c, errp) ||
@@ -342,6 +343,7 @@ static bool on_complete(Destination *d, const MigWireRecord *rec,
         !mig_device_store_load(d->devices, d->vm, errp)) {
         return false;
     }
+    MIG_INFO(d->m, info->load_us = (vm_clock_ns() - start_ns) / VM_NS_PER_US);
     d->phase = PHASE_READY; /* (2) */
     return reply(d, MIG_REC_READY, NULL, 0, errp);
 }
@@ -350,6 +352,7 @@ static bool on_complete(Destination *d, const MigWireRecord *rec,
 static bool take_over(Destination *d, bool run, GError **errp)
 {
     const MigrationVm *vm = d->vm;
+    int64_t start_ns = vm_clock_ns();
     int err;
 
     if (vm->activate && !vm->activate(vm->opaque, errp)) {
@@ -364,6 +367,7 @@ static bool take_over(Destination *d, bool run, GError **errp)
         }
         return false;
     }
+    MIG_INFO(d->m, info->start_us = (vm_clock_ns() - start_ns) / VM_NS_PER_US);
     return true;
 }
 

@@ -14,6 +14,7 @@
 #include "util/thread.h"
 
 typedef struct MigEvent {
+    uint64_t pass; /* it begins; 0: the status has changed */
     MigrationStatus status;
     char *error;
 } MigEvent;
@@ -35,11 +36,12 @@ struct Migration {
 
     /* Protected by lock. */
     VmMutex lock;
-    VmCond wake; /* cancel, or new parameters */
+    VmCond wake; /* cancel, continue, or new parameters */
     MigrationParameters parameters;
     MigrationInfo info;
     bool active;    /* a job's thread is at work */
     bool cancelled; /* it shall end */
+    bool continued; /* PRE_SWITCHOVER is over */
     bool committed; /* RUN may be on its way: too late to cancel */
     MigStream *stream;    /* of the job, for cutting; or NULL */
     VmListener *listener; /* of the job, for waking; or NULL */
@@ -58,6 +60,17 @@ void mig_finish(Migration *m, MigrationStatus status, const char *error);
 /* Job thread of a destination, just before the VM starts: the paging counters
  * of the job stay as they are. */
 void mig_finalize_counters(Migration *m);
+
+/* Job thread of a source: counts and tells. */
+void mig_begin_pass(Migration *m);
+
+/* Job thread of a source: waits in PRE_SWITCHOVER until that is over, for a
+ * while: true. False: not yet. */
+bool mig_wait_continue(Migration *m, int64_t timeout_ns);
+
+/* parameters.c */
+void mig_parameters_init(MigrationParameters *p);
+bool mig_parameters_check(const MigrationParameters *p, GError **errp);
 
 /* Any thread. */
 bool mig_is_cancelled(Migration *m);

@@ -7,8 +7,10 @@
  *      |  +------------------------------------------------------+
  *      |                                                         |
  *      +-migration_start()--> SETUP -> ACTIVE -> DEVICE ---------+
- *      |                        |        |         |             |
- *      |                        +--------+---------+-cancel-> CANCELLING
+ *      |                        |        |  |      ^ |           |
+ *      |                        |        |  v      | |           |
+ *      |                        |     PRE_SWITCHOVER |           |
+ *      |                        +--------+---------+-+cancel> CANCELLING
  *      +-migration_listen()-> SETUP -> ACTIVE -------------------+
  *
  * Invariants:
@@ -33,9 +35,6 @@
 #include "util/error.h"
 #include "util/fd.h"
 
-#define DEFAULT_BANDWIDTH (128ull << 20)
-#define DEFAULT_DOWNTIME_MS 300u
-#define DOWNTIME_MAX_MS (2000u * 1000u) /* as QEMU: 2000 s */
 /* What may leave at once after a pause, in time at the limit's rate. */
 #define PACE_BURST_NS (50 * VM_NS_PER_MS)
 
@@ -82,6 +81,15 @@ static MigEvent *event_pop(Migration *m)
     return e;
 }
 
+static void deliver(const MigrationVm *vm, const MigEvent *e)
+{
+    if (!e->pass) {
+        vm->status_changed(vm->opaque, e->status, e->error);
+    } else if (vm->pass_begun) {
+        vm->pass_begun(vm->opaque, e->pass);
+    }
+}
+
 static gboolean events_dispatch(GSource *source, GSourceFunc callback,
                                 gpointer data)
 {
@@ -90,13 +98,19 @@ static gboolean events_dispatch(GSource *source, GSourceFunc callback,
 
     g_source_set_ready_time(source, -1);
     while ((e = event_pop(m))) {
-        m->vm->status_changed(m->vm->opaque, e->status, e->error);
+        deliver(m->vm, e);
         event_free(e);
     }
     return G_SOURCE_CONTINUE;
 }
 
 static GSourceFuncs event_funcs = { .dispatch = events_dispatch };
+
+static void push_event_locked(Migration *m, MigEvent *take_e)
+{
+    g_queue_push_tail(&m->queue, take_e);
+    g_source_set_ready_time(m->events, 0);
+}
 
 static void set_status_locked(Migration *m, MigrationStatus status,
                               const char *error)
@@ -107,8 +121,17 @@ static void set_status_locked(Migration *m, MigrationStatus status,
     g_strlcpy(m->info.error, error ? error : "", sizeof(m->info.error));
     e->status = status;
     e->error = g_strdup(error);
-    g_queue_push_tail(&m->queue, e);
-    g_source_set_ready_time(m->events, 0);
+    push_event_locked(m, e);
+}
+
+void mig_begin_pass(Migration *m)
+{
+    MigEvent *e = g_new0(MigEvent, 1);
+
+    vm_mutex_lock(&m->lock);
+    e->pass = ++m->info.dirty_sync_count;
+    push_event_locked(m, e);
+    vm_mutex_unlock(&m->lock);
 }
 
 void mig_set_status(Migration *m, MigrationStatus status)
@@ -208,6 +231,19 @@ void mig_uncommit(Migration *m)
     vm_mutex_unlock(&m->lock);
 }
 
+bool mig_wait_continue(Migration *m, int64_t timeout_ns)
+{
+    bool over;
+
+    vm_mutex_lock(&m->lock);
+    if (!m->continued && !m->cancelled) {
+        (void)vm_cond_wait_ns(&m->wake, &m->lock, timeout_ns);
+    }
+    over = m->continued || m->cancelled;
+    vm_mutex_unlock(&m->lock);
+    return over;
+}
+
 void mig_pace(Migration *m, uint64_t bytes)
 {
     uint64_t rate;
@@ -239,8 +275,7 @@ Migration *migration_new(const MigrationVm *vm)
 
     m->vm = vm;
     m->cancel_fd = -1;
-    m->parameters.max_bandwidth_bytes_per_s = DEFAULT_BANDWIDTH;
-    m->parameters.downtime_limit_ms = DEFAULT_DOWNTIME_MS;
+    mig_parameters_init(&m->parameters);
     vm_mutex_init(&m->lock, VM_RANK_MIGRATION);
     vm_cond_init(&m->wake);
     g_queue_init(&m->queue);
@@ -276,6 +311,23 @@ static void cancel_job(Migration *m, bool incoming_too)
 void migration_cancel(Migration *m)
 {
     cancel_job(m, /* incoming_too= */ false);
+}
+
+bool migration_continue(Migration *m, MigrationStatus state, GError **errp)
+{
+    MigrationStatus is;
+    bool ok;
+
+    vm_mutex_lock(&m->lock);
+    is = m->info.status;
+    ok = state == is && is == MIGRATION_PRE_SWITCHOVER;
+    if (ok) {
+        m->continued = true;
+        vm_cond_broadcast(&m->wake);
+    }
+    vm_mutex_unlock(&m->lock);
+    return ok || vm_error_set(errp, 0, "Migration not in expected state: %s",
+                              migration_status_to_string(is));
 }
 
 static void join_last_job(Migration *m)
@@ -315,11 +367,8 @@ void migration_get_parameters(const Migration *m, MigrationParameters *ret)
 bool migration_set_parameters(Migration *m, const MigrationParameters *p,
                               GError **errp)
 {
-    if (p->downtime_limit_ms > DOWNTIME_MAX_MS) {
-        return vm_error_set(errp, 0,
-                            "Parameter 'downtime-limit' expects an integer "
-                            "in the range of 0 to %u milliseconds",
-                            DOWNTIME_MAX_MS);
+    if (!mig_parameters_check(p, errp)) {
+        return false;
     }
     vm_mutex_lock(&m->lock);
     m->parameters = *p;
@@ -377,7 +426,7 @@ static void start_job(Migration *m, bool incoming, VmListener *take_listener)
     m->info.ram_total_bytes = ram_block_bytes(m->vm->ram);
     m->info.destination_budget_bytes = UINT64_MAX;
     m->active = true;
-    m->cancelled = m->committed = false;
+    m->cancelled = m->committed = m->continued = false;
     m->listener = take_listener;
     m->start_ns = vm_clock_ns();
     m->pace_ns = 0;

@@ -7,7 +7,8 @@
  *      |      first pass, dirty passes                |
  *      | the rest fits downtime-limit                 |
  *      v                                              |
- *   STOPPED   last pass, devices, COMPLETE, READY     |  any failure or
+ *   STOPPED   (migrate-continue,) last pass,          |
+ *      |      devices, COMPLETE, READY                |  any failure or
  *      |                                              |  cancel: the VM
  *      v                                              +--> goes on here
  *   INACTIVE  images given up                         |
@@ -57,6 +58,8 @@
 #define PASS_TIMEOUT_NS (120 * VM_NS_PER_SEC)
 #define READY_TIMEOUT_NS (60 * VM_NS_PER_SEC)
 #define RUNNING_TIMEOUT_NS (30 * VM_NS_PER_SEC)
+/* While nothing is sent, a destination that has gone is noticed so soon. */
+#define PAUSE_LOOK_NS (200 * VM_NS_PER_MS)
 /* A pass that sent less measures latency, or the search for zero pages: it
  * can only raise the estimate. */
 #define BANDWIDTH_SAMPLE_BYTES (1u << 20)
@@ -93,6 +96,7 @@ typedef struct Source {
     double bytes_per_ns; /* 0: not known yet */
     int64_t pass_start_ns;
     uint64_t pass_start_bytes;
+    uint64_t pass_start_pages;
     int64_t last_sync_ns;
     int64_t stop_ns; /* when the stop began */
     uint64_t devices;
@@ -280,6 +284,9 @@ static int await(Source *src, int64_t timeout_ns)
 
 static void begin_pass(Source *src)
 {
+    mig_begin_pass(src->m);
+    MIG_INFO(src->m, src->pass_start_pages = info->normal_pages +
+                                             info->duplicate_pages);
     src->pass_start_ns = vm_clock_ns();
     src->pass_start_bytes = mig_stream_bytes_written(src->s);
 }
@@ -295,7 +302,13 @@ static void estimate_bandwidth(Source *src)
         sample = MAX(sample, src->bytes_per_ns);
     }
     src->bytes_per_ns = sample;
-    MIG_INFO(src->m, info->mbps = (double)bytes * 8e3 / (double)ns);
+    MIG_INFO(src->m, {
+        info->mbps = (double)bytes * 8e3 / (double)ns;
+        info->pages_per_second =
+            (uint64_t)((double)(info->normal_pages + info->duplicate_pages -
+                                src->pass_start_pages) *
+                       1e9 / (double)ns);
+    });
 }
 
 /* A barrier: the destination has applied all of the pass. */
@@ -332,7 +345,6 @@ static bool sync_dirty(Source *src, GError **errp)
     src->last_sync_ns = now_ns;
     pages = vm_bitmap_count(src->dirty, 0, src->pages);
     MIG_INFO(src->m, {
-        info->dirty_sync_count++;
         info->dirty_pages_rate = (uint64_t)((double)pages * 1e9 /
                                             (double)since_ns);
         info->ram_remaining_bytes = pages * RAM_PAGE_BYTES;
@@ -346,10 +358,14 @@ static bool rest_fits(Source *src)
     MigrationParameters p;
     double bytes = (double)vm_bitmap_count(src->dirty, 0, src->pages) *
                    RAM_PAGE_BYTES;
-    double expected_ms = bytes / src->bytes_per_ns / 1e6;
+    double expected_ms;
 
     vm_mutex_lock(&src->m->lock);
     p = src->m->parameters;
+    expected_ms = p.switchover_bandwidth_bytes_per_s
+                      ? bytes * 1e3 /
+                            (double)p.switchover_bandwidth_bytes_per_s
+                      : bytes / src->bytes_per_ns / 1e6;
     src->m->info.expected_downtime_ms = (int64_t)expected_ms;
     vm_mutex_unlock(&src->m->lock);
     return expected_ms <= (double)p.downtime_limit_ms;
@@ -397,9 +413,27 @@ static bool stop_vm(Source *src, GError **errp)
         return vm_error_set(errp, -err, "cannot stop the VM");
     }
     src->stage = STAGE_STOPPED;
-    mig_set_status(src->m, MIGRATION_DEVICE);
-    MIG_INFO(src->m, info->stop_us = us_since(src->stop_ns));
+    MIG_INFO(src->m, {
+        info->stop_us = us_since(src->stop_ns);
+        info->precopy_bytes = mig_stream_bytes_written(src->s);
+    });
     return true;
+}
+
+/* For who has to do something between the two sides, such as move a lock. */
+static bool pause_before_switchover(Source *src, GError **errp)
+{
+    int64_t start_ns = vm_clock_ns();
+
+    mig_set_status(src->m, MIGRATION_PRE_SWITCHOVER);
+    while (!mig_wait_continue(src->m, PAUSE_LOOK_NS)) {
+        if (src->ret && mig_return_has_ended(src->ret)) {
+            return mig_stream_send_error(-EPIPE, errp);
+        }
+    }
+    MIG_INFO(src->m, info->pause_us = us_since(start_ns));
+    return !mig_is_cancelled(src->m) ||
+           vm_error_set(errp, ECANCELED, "migration");
 }
 
 /* PASS with LAST ends it; READY, not PASS_DONE, is the answer. */
@@ -409,6 +443,7 @@ static bool last_pass(Source *src, GError **errp)
     MigWirePass body = { .pass = ++src->pass };
     int err;
 
+    mig_begin_pass(src->m);
     if (!sync_dirty(src, errp) ||
         !mig_ram_send_dirty(src->ram, src->dirty, /* stopped= */ true,
                             errp)) {
@@ -431,6 +466,7 @@ static bool send_devices(Source *src, GError **errp)
 
 static bool complete(Source *src, GError **errp)
 {
+    int64_t start_ns = vm_clock_ns();
     MigWireComplete body = {
         .records = mig_stream_records_written(src->s),
         .payload_pages = mig_ram_payload_pages(src->ram),
@@ -446,14 +482,19 @@ static bool complete(Source *src, GError **errp)
     if (err == 0) {
         err = await(src, READY_TIMEOUT_NS);
     }
+    MIG_INFO(src->m, info->ready_us = us_since(start_ns));
     return err == 0 || mig_stream_send_error(err, errp);
 }
 
 static bool give_up_images(Source *src, GError **errp)
 {
+    int64_t start_ns = vm_clock_ns();
+    bool ok;
+
     src->stage = STAGE_INACTIVE; /* also half way: all are taken back then */
-    return !src->vm->inactivate ||
-           src->vm->inactivate(src->vm->opaque, errp);
+    ok = !src->vm->inactivate || src->vm->inactivate(src->vm->opaque, errp);
+    MIG_INFO(src->m, info->images_us = us_since(start_ns));
+    return ok;
 }
 
 /* The point of no return. */
@@ -523,26 +564,38 @@ static bool finish_sending(Source *src, GError **errp)
     return false;
 }
 
-static bool switch_over(Source *src, GError **errp)
+/* The last two steps: the other side runs, or at least can. */
+static bool hand_over(Source *src, GError **errp)
 {
-    int64_t handover_ns;
+    int64_t start_ns = vm_clock_ns();
 
-    if (!stop_vm(src, errp) || !last_pass(src, errp) ||
-        !send_devices(src, errp)) {
-        return false;
-    }
-    handover_ns = vm_clock_ns();
-    if (!complete(src, errp) || !give_up_images(src, errp) ||
-        !send_run(src, errp) ||
+    if (!send_run(src, errp) ||
         !(src->one_way ? finish_sending(src, errp)
                        : await_running(src, errp))) {
         return false;
     }
+    MIG_INFO(src->m, info->resume_us = us_since(start_ns));
+    return true;
+}
+
+static bool switch_over(Source *src, GError **errp)
+{
+    if (!stop_vm(src, errp) ||
+        (src->m->capabilities.pause_before_switchover &&
+         !pause_before_switchover(src, errp))) {
+        return false;
+    }
+    mig_set_status(src->m, MIGRATION_DEVICE);
+    if (!last_pass(src, errp) || !send_devices(src, errp) ||
+        !complete(src, errp) || !give_up_images(src, errp) ||
+        !hand_over(src, errp)) {
+        return false;
+    }
     MIG_INFO(src->m, {
-        info->handover_us = us_since(handover_ns);
         info->downtime_ms = us_since(src->stop_ns) / 1000;
         info->ram_remaining_bytes = 0;
         info->transferred_bytes = mig_stream_bytes_written(src->s);
+        info->downtime_bytes = info->transferred_bytes - info->precopy_bytes;
     });
     return true;
 }

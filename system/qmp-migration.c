@@ -61,6 +61,21 @@ static bool run_migrate_cancel(void *opaque, Monitor *mon, json_object *args,
     return true;
 }
 
+static bool run_migrate_continue(void *opaque, Monitor *mon,
+                                 json_object *args, json_object **ret_value,
+                                 GError **errp)
+{
+    Vm *vm = opaque;
+    const char *text = qmp_arg_str(args, "state");
+    MigrationStatus state = MIGRATION_NONE;
+
+    while (strcmp(migration_status_to_string(state), text) != 0) {
+        state++; /* the dispatcher has checked that it is there */
+    }
+    return need_machine(vm, errp) &&
+           migration_continue(vm->migration, state, errp);
+}
+
 static bool run_migrate_incoming(void *opaque, Monitor *mon,
                                  json_object *args, json_object **ret_value,
                                  GError **errp)
@@ -83,6 +98,12 @@ static bool run_migrate_incoming(void *opaque, Monitor *mon,
 
 /* --- Parameters and capabilities ---------------------------------------- */
 
+static uint64_t *parameter_at(MigrationParameters *p,
+                              const MigrationParameterInfo *info)
+{
+    return (uint64_t *)((char *)p + info->offset);
+}
+
 static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
                                json_object **ret_value, GError **errp)
 {
@@ -93,8 +114,11 @@ static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
         return false;
     }
     migration_get_parameters(vm->migration, &p);
-    (void)qmp_arg_u64(args, "max-bandwidth", &p.max_bandwidth_bytes_per_s);
-    (void)qmp_arg_u64(args, "downtime-limit", &p.downtime_limit_ms);
+    for (size_t i = 0; i < migration_parameter_count; i++) {
+        const MigrationParameterInfo *info = &migration_parameter_infos[i];
+
+        (void)qmp_arg_u64(args, info->name, parameter_at(&p, info));
+    }
     return migration_set_parameters(vm->migration, &p, errp);
 }
 
@@ -110,8 +134,11 @@ static bool run_query_parameters(void *opaque, Monitor *mon,
     }
     migration_get_parameters(vm->migration, &p);
     *ret_value = json_object_new_object();
-    qmp_put_u64(*ret_value, "max-bandwidth", p.max_bandwidth_bytes_per_s);
-    qmp_put_u64(*ret_value, "downtime-limit", p.downtime_limit_ms);
+    for (size_t i = 0; i < migration_parameter_count; i++) {
+        const MigrationParameterInfo *info = &migration_parameter_infos[i];
+
+        qmp_put_u64(*ret_value, info->name, *parameter_at(&p, info));
+    }
     return true;
 }
 
@@ -126,6 +153,8 @@ static const struct {
     size_t offset;    /* of a bool in Capabilities */
 } capabilities[] = {
     { "events", offsetof(Capabilities, events) },
+    { "pause-before-switchover",
+      offsetof(Capabilities, job.pause_before_switchover) },
     { "return-path", offsetof(Capabilities, job.return_path) },
 };
 
@@ -248,7 +277,23 @@ static json_object *migrate_ram(const MigrationInfo *info)
     qmp_put_u64(ram, "dirty-sync-count", info->dirty_sync_count);
     qmp_put_u64(ram, "postcopy-requests", 0);
     qmp_put_u64(ram, "page-size", RAM_PAGE_BYTES);
+    qmp_put_u64(ram, "multifd-bytes", 0);
+    qmp_put_u64(ram, "pages-per-second", info->pages_per_second);
+    qmp_put_u64(ram, "precopy-bytes", info->precopy_bytes);
+    qmp_put_u64(ram, "downtime-bytes", info->downtime_bytes);
+    qmp_put_u64(ram, "postcopy-bytes", 0);
     return ram;
+}
+
+static void migrate_downtime(json_object *v, const MigrationInfo *info)
+{
+    qmp_put_int(v, "stop-us", info->stop_us);
+    qmp_put_int(v, "pause-us", info->pause_us);
+    qmp_put_int(v, "last-pass-us", info->last_pass_us);
+    qmp_put_int(v, "device-us", info->device_us);
+    qmp_put_int(v, "ready-us", info->ready_us);
+    qmp_put_int(v, "images-us", info->images_us);
+    qmp_put_int(v, "resume-us", info->resume_us);
 }
 
 static json_object *migrate_vmemdirect(const MigrationInfo *info)
@@ -265,10 +310,12 @@ static json_object *migrate_vmemdirect(const MigrationInfo *info)
         qmp_put_u64(v, "destination-budget-bytes",
                     info->destination_budget_bytes);
     }
-    qmp_put_int(v, "stop-us", info->stop_us);
-    qmp_put_int(v, "last-pass-us", info->last_pass_us);
-    qmp_put_int(v, "device-us", info->device_us);
-    qmp_put_int(v, "handover-us", info->handover_us);
+    if (info->incoming) {
+        qmp_put_int(v, "load-us", info->load_us);
+        qmp_put_int(v, "start-us", info->start_us);
+    } else {
+        migrate_downtime(v, info);
+    }
     return v;
 }
 
@@ -343,6 +390,12 @@ static const QmpArgument incoming_args[] = {
 static const QmpArgument parameters_args[] = {
     { "max-bandwidth", "size", .optional = true },
     { "downtime-limit", "size", .optional = true },
+    { "avail-switchover-bandwidth", "size", .optional = true },
+    { NULL },
+};
+static const QmpArgument continue_args[] = {
+    { "state", "none|setup|active|pre-switchover|device|completed|failed|"
+               "cancelling|cancelled" },
     { NULL },
 };
 static const QmpArgument capabilities_args[] = {
@@ -354,10 +407,12 @@ const QmpCommand vm_qmp_migration_commands[] = {
     { "migrate", migrate_args, run_migrate, "Starts a migration." },
     { "migrate_cancel", NULL, run_migrate_cancel,
       "Cancels the migration that runs, if any." },
+    { "migrate-continue", continue_args, run_migrate_continue,
+      "Ends the pause before the switch-over." },
     { "migrate-incoming", incoming_args, run_migrate_incoming,
       "Starts to listen, after -incoming defer." },
     { "migrate-set-parameters", parameters_args, run_set_parameters,
-      "Sets bandwidth and downtime limits, also of a running migration." },
+      "Sets limits, also of a running migration." },
     { "query-migrate-parameters", NULL, run_query_parameters,
       "The limits." },
     { "migrate-set-capabilities", capabilities_args, run_set_capabilities,

@@ -96,6 +96,10 @@ static const QmpArgument status_members[] = {
     { "status", "str" },
     { NULL },
 };
+static const QmpArgument pass_members[] = {
+    { "pass", "size" },
+    { NULL },
+};
 static const QmpArgument balloon_members[] = {
     { "actual", "size" },
     { NULL },
@@ -121,6 +125,8 @@ const QmpEventInfo vm_qmp_events[] = {
     { "POWERDOWN", NULL, "The power button was pressed." },
     { "MIGRATION", status_members,
       "The migration's status changed; with the capability 'events'." },
+    { "MIGRATION_PASS", pass_members,
+      "A pass over guest RAM begins; with the capability 'events'." },
     { "BALLOON_CHANGE", balloon_members,
       "The guest has changed how much memory it keeps." },
     { "VMEMDIRECT_ERROR", error_members, "Paging does not work." },

@@ -269,6 +269,18 @@ static void op_status_changed(void *opaque, MigrationStatus status,
     }
 }
 
+static void op_pass_begun(void *opaque, uint64_t pass)
+{
+    Vm *vm = opaque;
+
+    if (vm->events_capability) {
+        json_object *data = json_object_new_object();
+
+        qmp_put_u64(data, "pass", pass);
+        qmp_event(vm->monitor, "MIGRATION_PASS", data);
+    }
+}
+
 /* --- Addresses ---------------------------------------------------------- */
 
 /* All that this process opens is close-on-exec; what it was started with is
@@ -331,6 +343,7 @@ bool vm_migration_start(Vm *vm, GError **errp)
         .activate = op_activate,
         .devices = op_devices,
         .status_changed = op_status_changed,
+        .pass_begun = op_pass_begun,
         .opaque = vm,
     };
     vm->migration = migration_new(&vm->migration_vm);

@@ -80,6 +80,9 @@ typedef struct MigrationVm {
      * event). error: for FAILED, else NULL. */
     void (*status_changed)(void *opaque, MigrationStatus status,
                            const char *error);
+    /* Likewise, in order with the statuses: a pass over RAM begins
+     * (MIGRATION_PASS event). NULL: not wanted. */
+    void (*pass_begun)(void *opaque, uint64_t pass);
     void *opaque;
 } MigrationVm;
 
@@ -88,12 +91,25 @@ Migration *migration_new(const MigrationVm *vm); /* borrowed, outlives it */
 void migration_free(Migration *m);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Migration, migration_free)
 
+/* May change while a job runs. */
 typedef struct MigrationParameters {
-    uint64_t max_bandwidth_bytes_per_s; /* 0: no limit. QEMU's default 128
-                                         * MiB/s is kept */
-    uint64_t downtime_limit_ms;         /* 300 */
+    uint64_t max_bandwidth_bytes_per_s; /* 0: no limit */
+    uint64_t downtime_limit_ms;
+    /* What the switch-over is planned with; 0: what was measured. */
+    uint64_t switchover_bandwidth_bytes_per_s;
 } MigrationParameters;
+
+/* Their names, limits and defaults, which are QEMU's. */
+typedef struct MigrationParameterInfo {
+    const char *name;
+    size_t offset; /* of an uint64_t in MigrationParameters */
+    uint64_t minimum, maximum, initial;
+} MigrationParameterInfo;
+extern const MigrationParameterInfo migration_parameter_infos[];
+extern const size_t migration_parameter_count;
+
 void migration_get_parameters(const Migration *m, MigrationParameters *ret);
+/* Refuses what is out of its limits, by name. */
 bool migration_set_parameters(Migration *m, const MigrationParameters *p,
                               GError **errp);
 
@@ -102,6 +118,9 @@ typedef struct MigrationCapabilities {
     /* The destination answers. Without it exec: goes one way, and so may what
      * cannot answer (a pipe, a file); connections always go both ways. */
     bool return_path;
+    /* The source stops the VM, then waits in PRE_SWITCHOVER for
+     * migration_continue(). */
+    bool pause_before_switchover;
 } MigrationCapabilities;
 void migration_get_capabilities(const Migration *m,
                                 MigrationCapabilities *ret);
@@ -121,6 +140,9 @@ bool migration_listen(Migration *m, const char *uri, GError **errp);
 /* Address listened on, with the real port; NULL when not listening. */
 const char *migration_listen_address(const Migration *m);
 void migration_cancel(Migration *m);
+/* Ends the wait in that state, which must be the job's: there is only
+ * PRE_SWITCHOVER. */
+bool migration_continue(Migration *m, MigrationStatus state, GError **errp);
 /* A job has been started and has not ended. */
 bool migration_is_active(const Migration *m);
 
@@ -131,7 +153,10 @@ typedef struct MigrationInfo {
     int64_t total_ms, setup_ms, downtime_ms, expected_downtime_ms;
     uint64_t ram_total_bytes, ram_remaining_bytes, transferred_bytes;
     uint64_t normal_pages, duplicate_pages; /* duplicate: zero pages */
-    uint64_t dirty_sync_count, dirty_pages_rate;
+    uint64_t dirty_sync_count; /* passes begun */
+    uint64_t dirty_pages_rate, pages_per_second;
+    uint64_t precopy_bytes, downtime_bytes; /* source: transferred_bytes while
+                                             * the VM ran, and after */
     double mbps;
     /* vmemdirect part: payload by what the plan said, and paging by touch
      * while the job ran, at this side. */
@@ -139,8 +164,13 @@ typedef struct MigrationInfo {
     uint64_t from_swap_bytes; /* source: read from the swap file */
     uint64_t pages_in, pages_out;
     uint64_t destination_budget_bytes; /* as announced; UINT64_MAX none */
-    /* Parts of the downtime. */
-    int64_t stop_us, last_pass_us, device_us, handover_us;
+    /* Parts of the downtime, in order; at the source. */
+    int64_t stop_us, pause_us, last_pass_us, device_us;
+    int64_t ready_us;  /* the destination loads, and says so */
+    int64_t images_us; /* given up */
+    int64_t resume_us; /* the destination starts, and says so */
+    /* At the destination: what it does of ready_us and resume_us. */
+    int64_t load_us, start_us;
 } MigrationInfo;
 void migration_query(Migration *m, MigrationInfo *ret);
 

@@ -330,6 +330,45 @@ def events(t):
     destination.quit()
 
 
+def pause_before_switchover(t):
+    """The client decides when the source gives the VM away; libvirt moves
+    its locks meanwhile. Cancelled there, the source goes on."""
+    guest, source = start_source(t, TIGHT)
+    uri = migration_address('unix', t.dir)
+    source.run('migrate-set-capabilities', {'capabilities': [
+        {'capability': c, 'state': True}
+        for c in ('events', 'return-path', 'pause-before-switchover')]})
+    set_parameters(source, max_bandwidth=10 << 30)
+    victim = start_destination(t, guest, source, TIGHT, uri, name='victim')
+    source.run('migrate', {'uri': uri})
+    source.qmp.wait_event('STOP')
+    wait_migration(source, statuses=['pre-switchover'])
+    source.run('migrate_cancel')
+    info = wait_migration(source)
+    check(info['status'] == 'cancelled', '%r', info)
+    gives_up(victim)
+    guest.wait_progress(2, alive=[source])
+
+    uri = migration_address('unix', t.dir, 'second')
+    destination = start_destination(t, guest, source, TIGHT, uri)
+    source.run('migrate', {'uri': uri})
+    wait_migration(source, statuses=['pre-switchover'])
+    check(source.status() == 'finish-migrate', 'it is %s', source.status())
+    source.run('migrate-continue', {'state': 'pre-switchover'})
+    info = wait_migration(source)
+    check(info['status'] == 'completed', '%r', info)
+    check(info['vmemdirect']['pause-us'] > 0, '%r', info)
+    source.qmp.drain(0.2)
+    passes = [e['data']['pass'] for e in source.qmp.events
+              if e['event'] == 'MIGRATION_PASS']
+    count = info['ram']['dirty-sync-count']
+    check(passes[-count:] == list(range(1, count + 1)), '%r, %d', passes,
+          count)
+    guest.wait_verified(alive=[destination])
+    source.quit()
+    destination.quit()
+
+
 def source_goes_on_by_cont(t):
     """After a completed migration whose destination is thrown away, cont
     makes the source run on, as with QEMU."""
@@ -354,4 +393,5 @@ TESTS = [(f.__name__, f) for f in (
     tight_to_tight_chunk_512, libaio, hot_everywhere, incompressible,
     no_paging_by_migration, cold_memory_from_swap, paused_stays_paused,
     history_arrives_unchanged, incoming_defer, there_and_back,
-    cancel_then_migrate, bandwidth_limit, events, source_goes_on_by_cont)]
+    cancel_then_migrate, bandwidth_limit, events, pause_before_switchover,
+    source_goes_on_by_cont)]

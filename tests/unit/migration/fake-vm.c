@@ -493,10 +493,30 @@ static void vm_status_changed(void *opaque, MigrationStatus status,
     FakeVm *f = opaque;
 
     g_array_append_val(f->statuses, status);
+    if (status == MIGRATION_SETUP) {
+        f->passes = 0;
+    }
     if (error) {
         g_free(f->error);
         f->error = g_strdup(error);
     }
+}
+
+static void vm_pass_begun(void *opaque, uint64_t pass)
+{
+    FakeVm *f = opaque;
+
+    g_assert_cmpuint(pass, ==, f->passes + 1);
+    f->passes = pass;
+}
+
+void fake_vm_set_bandwidth(FakeVm *f, uint64_t bytes_per_s)
+{
+    MigrationParameters p;
+
+    migration_get_parameters(f->mig, &p);
+    p.max_bandwidth_bytes_per_s = bytes_per_s;
+    g_assert_true(migration_set_parameters(f->mig, &p, NULL));
 }
 
 FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config)
@@ -528,6 +548,7 @@ FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config)
         .activate = vm_activate,
         .devices = vm_devices,
         .status_changed = vm_status_changed,
+        .pass_begun = vm_pass_begun,
         .opaque = f,
     };
     f->mig = migration_new(&f->vm);

@@ -54,6 +54,7 @@ typedef struct FakeVm {
     /* Main thread: what status_changed() told. */
     GArray *statuses; /* of MigrationStatus */
     char *error;
+    uint64_t passes; /* the last one that has begun */
 
     /* Set by tests before a job: failures on demand. */
     atomic_bool fail_stop, fail_start, fail_inactivate, fail_activate;
@@ -71,6 +72,8 @@ typedef struct FakeVm {
     atomic_ullong guest_writes;
 } FakeVm;
 
+/* Bytes per second; 0: no limit. */
+void fake_vm_set_bandwidth(FakeVm *f, uint64_t bytes_per_s);
 FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config);
 void fake_vm_free(FakeVm *f);
 

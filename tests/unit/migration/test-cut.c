@@ -32,7 +32,6 @@ static const FakeVmConfig plain = { PAGES, CHUNK, UINT64_MAX, NULL, 0 };
 static Run *run_new(const FakeVmConfig *src, const FakeVmConfig *dst)
 {
     Run *run = g_new0(Run, 1);
-    MigrationParameters fast = { 0, 300 };
 
     run->src = fake_vm_new(&run->world, src);
     run->dst = fake_vm_new(&run->world, dst);
@@ -41,7 +40,7 @@ static Run *run_new(const FakeVmConfig *src, const FakeVmConfig *dst)
     run->dst_uri = g_strdup_printf("unix:%s/dst", run->dir);
     fake_vm_boot(run->src);
     fake_vm_fill(run->src, 7);
-    migration_set_parameters(run->src->mig, &fast, NULL);
+    fake_vm_set_bandwidth(run->src, 0);
     g_assert_true(migration_listen(run->dst->mig, run->dst_uri, NULL));
     run->relay = relay_new(run->src_uri, run->dst_uri);
     return run;

@@ -37,14 +37,13 @@ typedef struct Pair {
 static Pair *pair_new(const FakeVmConfig *src, const FakeVmConfig *dst)
 {
     Pair *p = g_new0(Pair, 1);
-    MigrationParameters fast = { 0, 300 };
 
     p->src = fake_vm_new(&p->world, src);
     p->dst = fake_vm_new(&p->world, dst);
     p->dir = fake_dir_new();
     fake_vm_boot(p->src);
     fake_vm_fill(p->src, 42);
-    g_assert_true(migration_set_parameters(p->src->mig, &fast, NULL));
+    fake_vm_set_bandwidth(p->src, 0);
     return p;
 }
 

@@ -54,9 +54,8 @@ static void pair_listen(Pair *p)
 static void pair_start(Pair *p)
 {
     g_autoptr(GError) err = NULL;
-    MigrationParameters fast = { 0, 300 };
 
-    g_assert_true(migration_set_parameters(p->src->mig, &fast, NULL));
+    fake_vm_set_bandwidth(p->src, 0);
     g_assert_true(migration_start(p->src->mig, p->uri, &err));
     g_assert_no_error(err);
 }
@@ -384,7 +383,6 @@ static void test_cancel(void)
 static void test_cancel_paced(void)
 {
     Pair *p = pair_new(&plain, &plain);
-    MigrationParameters slow = { 10000, 300 };
 
     pair_listen(p);
     pair_start(p);
@@ -392,7 +390,7 @@ static void test_cancel_paced(void)
     pair_free(p);
 
     p = pair_new(&plain, &plain);
-    g_assert_true(migration_set_parameters(p->src->mig, &slow, NULL));
+    fake_vm_set_bandwidth(p->src, 10000);
     pair_listen(p);
     g_assert_true(migration_start(p->src->mig, p->uri, NULL));
     fake_vm_wait_status(p->src, MIGRATION_ACTIVE);
@@ -400,6 +398,125 @@ static void test_cancel_paced(void)
     g_assert_cmpint(fake_vm_status(p->src), ==, MIGRATION_ACTIVE);
     migration_cancel(p->src->mig);
     expect_stayed(p, MIGRATION_CANCELLED);
+    pair_free(p);
+}
+
+/* -- the pause before the switch-over ------------------------------------ */
+
+static Pair *pair_pause(void)
+{
+    Pair *p = pair_new(&paged, &paged);
+    MigrationCapabilities c = { .pause_before_switchover = true };
+
+    g_assert_true(migration_set_capabilities(p->src->mig, &c, NULL));
+    fake_vm_start_guest(p->src, CHUNK, CHUNK);
+    pair_listen(p);
+    pair_start(p);
+    fake_vm_wait_status(p->src, MIGRATION_PRE_SWITCHOVER);
+    g_assert_false(fake_vm_runs(p->src));
+    return p;
+}
+
+static void test_pause(void)
+{
+    Pair *p = pair_pause();
+    g_autoptr(GError) err = NULL;
+    MigrationInfo info;
+
+    g_usleep(20000);
+    g_assert_false(migration_continue(p->src->mig, MIGRATION_DEVICE, &err));
+    g_assert_cmpstr(err->message, ==,
+                    "Migration not in expected state: pre-switchover");
+    migration_query(p->src->mig, &info);
+    g_assert_cmpint(info.status, ==, MIGRATION_PRE_SWITCHOVER);
+    g_assert_true(p->src->owns_images);
+    g_assert_true(migration_continue(p->src->mig, MIGRATION_PRE_SWITCHOVER,
+                                     NULL));
+    expect_moved(p);
+    migration_query(p->src->mig, &info);
+    g_assert_cmpint(info.pause_us, >=, 20000);
+    g_assert_cmpuint(info.dirty_sync_count, ==, p->src->passes);
+    g_assert_cmpuint(info.precopy_bytes + info.downtime_bytes, ==,
+                     info.transferred_bytes);
+    g_assert_cmpuint(info.downtime_bytes, >, 0);
+    g_assert_false(migration_continue(p->src->mig, MIGRATION_PRE_SWITCHOVER,
+                                      NULL));
+    pair_free(p);
+}
+
+static void test_pause_cancelled(void)
+{
+    Pair *p = pair_pause();
+
+    migration_cancel(p->src->mig);
+    expect_stayed(p, MIGRATION_CANCELLED);
+    g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+/* The destination goes away meanwhile: noticed without being asked. */
+static void test_pause_alone(void)
+{
+    Pair *p = pair_pause();
+
+    g_clear_pointer(&p->dst->mig, migration_free);
+    expect_stayed(p, MIGRATION_FAILED);
+    pair_free(p);
+}
+
+static void test_capabilities_locked(void)
+{
+    Pair *p = pair_pause();
+    MigrationCapabilities c = { 0 };
+    g_autoptr(GError) err = NULL;
+
+    g_assert_false(migration_set_capabilities(p->src->mig, &c, &err));
+    g_assert_cmpstr(err->message, ==,
+                    "There's a migration process in progress");
+    pair_free(p);
+}
+
+static void test_parameters(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+    g_autoptr(GError) err = NULL;
+    MigrationParameters before, now;
+
+    migration_get_parameters(p->src->mig, &before);
+    g_assert_cmpuint(before.downtime_limit_ms, ==, 300);
+    g_assert_cmpuint(before.max_bandwidth_bytes_per_s, ==, 128 << 20);
+    now = before;
+    now.downtime_limit_ms = 2000001;
+    g_assert_false(migration_set_parameters(p->src->mig, &now, &err));
+    g_assert_cmpstr(err->message, ==, "Parameter 'downtime-limit' expects an "
+                                      "integer in the range of 0 to 2000000");
+    migration_get_parameters(p->src->mig, &now);
+    g_assert_cmpmem(&now, sizeof(now), &before, sizeof(before));
+    pair_free(p);
+}
+
+/* With a bandwidth that nobody has, what is dirty never fits; with the
+ * highest, it fits at once. */
+static void test_switchover_bandwidth(void)
+{
+    Pair *p = pair_new(&plain, &plain);
+    MigrationParameters parameters;
+
+    migration_get_parameters(p->src->mig, &parameters);
+    parameters.switchover_bandwidth_bytes_per_s = 1;
+    g_assert_true(migration_set_parameters(p->src->mig, &parameters, NULL));
+    fake_vm_start_guest(p->src, CHUNK, CHUNK);
+    pair_listen(p);
+    fake_vm_set_bandwidth(p->src, 4 << 20); /* the guest is faster */
+    g_assert_true(migration_start(p->src->mig, p->uri, NULL));
+    while (p->src->passes < 5) {
+        g_assert_cmpint(fake_vm_status(p->src), !=, MIGRATION_COMPLETED);
+        g_main_context_iteration(NULL, /* may_block= */ TRUE);
+    }
+    migration_get_parameters(p->src->mig, &parameters);
+    parameters.switchover_bandwidth_bytes_per_s = UINT64_MAX;
+    g_assert_true(migration_set_parameters(p->src->mig, &parameters, NULL));
+    expect_moved(p);
     pair_free(p);
 }
 
@@ -466,6 +583,13 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/migrate/cancel/anywhere", test_cancel);
     g_test_add_func("/migrate/cancel/paced", test_cancel_paced);
+    g_test_add_func("/migrate/pause/continued", test_pause);
+    g_test_add_func("/migrate/pause/cancelled", test_pause_cancelled);
+    g_test_add_func("/migrate/pause/alone", test_pause_alone);
+    g_test_add_func("/migrate/capabilities", test_capabilities_locked);
+    g_test_add_func("/migrate/parameters", test_parameters);
+    g_test_add_func("/migrate/switchover-bandwidth",
+                    test_switchover_bandwidth);
     g_test_add_func("/migrate/free-active", test_free_active);
     return g_test_run();
 }

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Parameters of migration: QEMU's names, limits and defaults.
+ *
+ * Threads: constants.
+ */
+#include "migration-internal.h"
+
+#include <inttypes.h>
+
+#include "util/error.h"
+
+#define PARAMETER(name, member, minimum, maximum, initial) \
+    { name, offsetof(MigrationParameters, member), minimum, maximum, initial }
+
+const MigrationParameterInfo migration_parameter_infos[] = {
+    PARAMETER("max-bandwidth", max_bandwidth_bytes_per_s, 0, UINT64_MAX,
+              128u << 20),
+    PARAMETER("downtime-limit", downtime_limit_ms, 0, 2000000, 300),
+    PARAMETER("avail-switchover-bandwidth", switchover_bandwidth_bytes_per_s,
+              0, UINT64_MAX, 0),
+};
+const size_t migration_parameter_count =
+    G_N_ELEMENTS(migration_parameter_infos);
+
+static uint64_t *value_at(MigrationParameters *p,
+                          const MigrationParameterInfo *info)
+{
+    return (uint64_t *)((char *)p + info->offset);
+}
+
+void mig_parameters_init(MigrationParameters *p)
+{
+    for (size_t i = 0; i < migration_parameter_count; i++) {
+        *value_at(p, &migration_parameter_infos[i]) =
+            migration_parameter_infos[i].initial;
+    }
+}
+
+bool mig_parameters_check(const MigrationParameters *p, GError **errp)
+{
+    MigrationParameters copy = *p;
+
+    for (size_t i = 0; i < migration_parameter_count; i++) {
+        const MigrationParameterInfo *info = &migration_parameter_infos[i];
+        uint64_t value = *value_at(&copy, info);
+
+        if (value < info->minimum || value > info->maximum) {
+            return vm_error_set(errp, 0,
+                                "Parameter '%s' expects an integer in the "
+                                "range of %" PRIu64 " to %" PRIu64,
+                                info->name, info->minimum, info->maximum);
+        }
+    }
+    return true;
+}
