@@ -50,6 +50,7 @@ struct FakePager {
     bool *importing;  /* by chunk */
     unsigned exports, imports;
     int fail_import, fail_export;
+    atomic_bool redirty;
 };
 
 static uint32_t pager_pages_of(const FakePager *p, ChunkNo c)
@@ -211,6 +212,11 @@ static void op_export_end(void *opaque, RamExport *e)
 
     g_assert_true(e->pinned);
     e->pinned = false;
+    if (atomic_load(&p->redirty)) {
+        ram_mark_dirty(p->ram, (uint64_t)e->chunk * p->chunk_pages *
+                                   RAM_PAGE_BYTES,
+                       pager_pages_of(p, e->chunk) * RAM_PAGE_BYTES);
+    }
     vm_mutex_lock(&p->lock);
     p->exports--;
     vm_mutex_unlock(&p->lock);
@@ -350,6 +356,11 @@ void fake_pager_fail_import(FakeVm *f, int n)
 void fake_pager_fail_export(FakeVm *f, int n)
 {
     f->pager->fail_export = n;
+}
+
+void fake_pager_redirty(FakeVm *f)
+{
+    atomic_store(&f->pager->redirty, true);
 }
 
 /* -- the VM ------------------------------------------------------------- */

@@ -100,6 +100,9 @@ uint8_t fake_pager_history(FakeVm *f, ChunkNo chunk, uint32_t page);
 /* The n-th import from now on (1: the next) fails with -ENOSPC. */
 void fake_pager_fail_import(FakeVm *f, int n);
 void fake_pager_fail_export(FakeVm *f, int n);
+/* Each page that is exported is dirty again at once: passes go on for ever,
+ * however fast they are. */
+void fake_pager_redirty(FakeVm *f);
 
 /* Runs the main loop until the job is over, or aborts after 60 s. */
 MigrationStatus fake_vm_wait(FakeVm *f);

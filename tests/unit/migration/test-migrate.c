@@ -499,16 +499,15 @@ static void test_parameters(void)
  * highest, it fits at once. */
 static void test_switchover_bandwidth(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    Pair *p = pair_new(&paged, &paged);
     MigrationParameters parameters;
 
     migration_get_parameters(p->src->mig, &parameters);
     parameters.switchover_bandwidth_bytes_per_s = 1;
     g_assert_true(migration_set_parameters(p->src->mig, &parameters, NULL));
-    fake_vm_start_guest(p->src, CHUNK, CHUNK);
+    fake_pager_redirty(p->src);
     pair_listen(p);
-    fake_vm_set_bandwidth(p->src, 4 << 20); /* the guest is faster */
-    g_assert_true(migration_start(p->src->mig, p->uri, NULL));
+    pair_start(p);
     while (p->src->passes < 5) {
         g_assert_cmpint(fake_vm_status(p->src), !=, MIGRATION_COMPLETED);
         g_main_context_iteration(NULL, /* may_block= */ TRUE);
