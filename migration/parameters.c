@@ -19,6 +19,10 @@ const MigrationParameterInfo migration_parameter_infos[] = {
     PARAMETER("downtime-limit", downtime_limit_ms, 0, 2000000, 300),
     PARAMETER("avail-switchover-bandwidth", switchover_bandwidth_bytes_per_s,
               0, UINT64_MAX, 0),
+    PARAMETER("announce-initial", announce_initial_ms, 0, 100000, 50),
+    PARAMETER("announce-max", announce_max_ms, 0, 100000, 550),
+    PARAMETER("announce-rounds", announce_rounds, 0, 1000, 5),
+    PARAMETER("announce-step", announce_step_ms, 1, 10000, 100),
 };
 const size_t migration_parameter_count =
     G_N_ELEMENTS(migration_parameter_infos);

@@ -7,6 +7,8 @@
 #ifndef VM_NET_NET_INTERNAL_H
 #define VM_NET_NET_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "net/net.h"
 
 typedef struct NetOps {
@@ -26,6 +28,9 @@ struct NetBackend {
     GMainContext *context;
     const NetReceiver *card; /* NULL: none */
     void *card_opaque;
+
+    /* Atomic, relaxed: the card's address in the low 48 bits; 0: none. */
+    _Atomic uint64_t address;
 
     /* I/O thread only. */
     bool paused; /* set_running(false) */

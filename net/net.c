@@ -9,7 +9,11 @@
  */
 #include "net-internal.h"
 
+#include <string.h>
+
 #include "util/error.h"
+
+#define RARP_BYTES 60 /* without the check sequence */
 
 typedef struct NetKind {
     const char *name;
@@ -97,6 +101,53 @@ bool net_give_card(NetBackend *net, const void *packet, size_t len)
 void net_backend_send(NetBackend *net, const struct iovec *iov, int iovcnt)
 {
     net->ops->send(net, iov, iovcnt);
+}
+
+void net_backend_set_address(NetBackend *net,
+                             const uint8_t mac[NET_ADDRESS_BYTES])
+{
+    uint64_t address = 0;
+
+    for (int i = 0; i < NET_ADDRESS_BYTES; i++) {
+        address = address << 8 | mac[i];
+    }
+    atomic_store_explicit(&net->address, address, memory_order_relaxed);
+}
+
+/* RFC 903, in an Ethernet frame of the least length: "who am I?", of the
+ * card's own address, to everybody. */
+static void fill_rarp(uint8_t frame[RARP_BYTES], uint64_t address)
+{
+    static const uint8_t fixed[] = {
+        0x80, 0x35, /* RARP */
+        0, 1, 8, 0, /* Ethernet, IPv4 */
+        6, 4,       /* bytes of an address of each */
+        0, 3,       /* request */
+    };
+
+    memset(frame, 0, RARP_BYTES);
+    memset(frame, 0xff, NET_ADDRESS_BYTES);
+    memcpy(frame + 12, fixed, sizeof(fixed));
+    for (int i = 0; i < NET_ADDRESS_BYTES; i++) {
+        uint8_t byte = (uint8_t)(address >> (40 - 8 * i));
+
+        frame[6 + i] = byte;  /* from */
+        frame[22 + i] = byte; /* whose hardware address the sender has, */
+        frame[32 + i] = byte; /* and which one is asked for */
+    }
+}
+
+void net_backend_announce(NetBackend *net)
+{
+    uint8_t frame[RARP_BYTES];
+    const struct iovec iov = { frame, sizeof(frame) };
+    uint64_t address = atomic_load_explicit(&net->address,
+                                            memory_order_relaxed);
+
+    if (net->card && address) {
+        fill_rarp(frame, address);
+        net->ops->send(net, &iov, 1);
+    }
 }
 
 void net_backend_can_send(NetBackend *net)

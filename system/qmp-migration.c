@@ -6,6 +6,7 @@
  */
 #include "system-internal.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "util/error.h"
@@ -259,6 +260,46 @@ static bool run_query_capabilities(void *opaque, Monitor *mon,
     return true;
 }
 
+/* --- Announcements ------------------------------------------------------ */
+
+/* Its arguments have the limits of the parameters of the same meaning. */
+static bool read_rounds(json_object *args, VmAnnounceRounds *ret,
+                        GError **errp)
+{
+    for (size_t i = 0; i < migration_parameter_count; i++) {
+        const MigrationParameterInfo *info = &migration_parameter_infos[i];
+        const char *name = info->name + strlen("announce-");
+        uint64_t value;
+
+        if (!g_str_has_prefix(info->name, "announce-") ||
+            !qmp_arg_u64(args, name, &value)) {
+            continue;
+        }
+        if (value < info->minimum || value > info->maximum) {
+            return vm_error_set(errp, 0, "Parameter '%s' expects an integer "
+                                "in the range of %" PRIu64 " to %" PRIu64,
+                                name, info->minimum, info->maximum);
+        }
+    }
+    (void)qmp_arg_u64(args, "initial", &ret->initial_ms);
+    (void)qmp_arg_u64(args, "max", &ret->max_ms);
+    (void)qmp_arg_u64(args, "rounds", &ret->rounds);
+    (void)qmp_arg_u64(args, "step", &ret->step_ms);
+    return true;
+}
+
+static bool run_announce_self(void *opaque, Monitor *mon, json_object *args,
+                              json_object **ret_value, GError **errp)
+{
+    VmAnnounceRounds rounds = { 0 };
+
+    if (!read_rounds(args, &rounds, errp)) {
+        return false;
+    }
+    vm_announce_start(opaque, &rounds);
+    return true;
+}
+
 /* --- query-migrate ------------------------------------------------------ */
 
 static json_object *migrate_ram(const MigrationInfo *info)
@@ -391,6 +432,17 @@ static const QmpArgument parameters_args[] = {
     { "max-bandwidth", "size", .optional = true },
     { "downtime-limit", "size", .optional = true },
     { "avail-switchover-bandwidth", "size", .optional = true },
+    { "announce-initial", "size", .optional = true },
+    { "announce-max", "size", .optional = true },
+    { "announce-rounds", "size", .optional = true },
+    { "announce-step", "size", .optional = true },
+    { NULL },
+};
+static const QmpArgument announce_args[] = {
+    { "initial", "size" },
+    { "max", "size" },
+    { "rounds", "size" },
+    { "step", "size" },
     { NULL },
 };
 static const QmpArgument continue_args[] = {
@@ -415,6 +467,8 @@ const QmpCommand vm_qmp_migration_commands[] = {
       "Sets limits, also of a running migration." },
     { "query-migrate-parameters", NULL, run_query_parameters,
       "The limits." },
+    { "announce-self", announce_args, run_announce_self,
+      "Tells the network where the cards are." },
     { "migrate-set-capabilities", capabilities_args, run_set_capabilities,
       "Switches capabilities." },
     { "query-migrate-capabilities", NULL, run_query_capabilities,

@@ -83,6 +83,8 @@ struct Vm {
     bool loaded;        /* RAM has a kernel or an incoming VM */
     bool images_active; /* block backends hold their locks */
     bool events_capability;
+    bool arrived;          /* by migration, and has not run here yet */
+    GSource *announcement; /* rounds on the I/O context; or NULL */
     guint balloon_timer;      /* a BALLOON_CHANGE is due; or 0 */
     int64_t balloon_event_us; /* when the last one was sent */
     bool at_rest;       /* since it last stopped; see vm_rest() */
@@ -189,6 +191,18 @@ bool vm_migration_start(Vm *vm, GError **errp);
 void vm_migration_stop(Vm *vm);
 /* Locks the images again after a hand-over that was given up. Main thread. */
 bool vm_images_activate(Vm *vm, GError **errp);
+
+/* announce.c */
+typedef struct VmAnnounceRounds {
+    uint64_t initial_ms, max_ms, step_ms; /* between rounds: grows by step */
+    uint64_t rounds;
+} VmAnnounceRounds;
+/* The first round at once; ends the rounds of an earlier call. */
+void vm_announce_start(Vm *vm, const VmAnnounceRounds *a);
+/* Once the I/O thread has ended, no round runs any more. */
+void vm_announce_stop(Vm *vm);
+/* The VM runs: for the first time since it has arrived, this is told. */
+void vm_announce_arrival(Vm *vm);
 
 /* memory-lock.c */
 const char *vm_locked_to_string(VmLocked locked);

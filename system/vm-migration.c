@@ -159,6 +159,7 @@ static int start_main(Vm *vm, void *arg)
 {
     StartCall *call = arg;
 
+    vm->arrived = true;
     if (!call->run || !vm->autostart) {
         vm_set_state(vm, VM_RUN_PAUSED);
     } else if (!vm_start(vm, call->errp)) {

@@ -96,6 +96,7 @@ bool vm_start(Vm *vm, GError **errp)
     vm_engine_started(vm);
     qmp_event(vm->monitor, "RESUME", NULL); /* (2) */
     start_everything(vm);
+    vm_announce_arrival(vm);
     return true;
 }
 

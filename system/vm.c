@@ -215,6 +215,7 @@ static bool io_run_start(Vm *vm, GError **errp)
 static void io_run_stop(Vm *vm)
 {
     io_thread_stop(vm->io);
+    vm_announce_stop(vm);
 }
 
 /* --- The table ---------------------------------------------------------- */

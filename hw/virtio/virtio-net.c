@@ -265,6 +265,7 @@ static void fill_config(VirtioNet *net)
 {
     memcpy(net->virtio.config + CONFIG_MAC, net->mac, MAC_BYTES);
     net->virtio.config[CONFIG_STATUS] = STATUS_LINK_UP;
+    net_backend_set_address(net->backend, net->mac);
 }
 
 static int net_post_load(void *opaque, int version)

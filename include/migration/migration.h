@@ -97,6 +97,10 @@ typedef struct MigrationParameters {
     uint64_t downtime_limit_ms;
     /* What the switch-over is planned with; 0: what was measured. */
     uint64_t switchover_bandwidth_bytes_per_s;
+    /* For whoever starts the VM at the destination: rounds of announcements,
+     * with pauses that begin with initial and grow by step up to max. */
+    uint64_t announce_initial_ms, announce_max_ms, announce_step_ms;
+    uint64_t announce_rounds;
 } MigrationParameters;
 
 /* Their names, limits and defaults, which are QEMU's. */

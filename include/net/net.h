@@ -16,6 +16,8 @@
 
 #include "util/keyval.h"
 
+#define NET_ADDRESS_BYTES 6
+
 typedef struct NetBackend NetBackend;
 
 typedef struct NetReceiver {
@@ -41,6 +43,12 @@ void net_backend_detach(NetBackend *net);
 void net_backend_send(NetBackend *net, const struct iovec *iov, int iovcnt);
 /* The card has receive buffers again. */
 void net_backend_can_send(NetBackend *net);
+/* The card's hardware address, before packets move. Any thread. */
+void net_backend_set_address(NetBackend *net,
+                             const uint8_t mac[NET_ADDRESS_BYTES]);
+/* Tells the other end that the card is here: a RARP request from its address,
+ * which switches learn from and nobody answers. Nothing without a card. */
+void net_backend_announce(NetBackend *net);
 /* While the VM is paused no packet may reach the card. The card calls this on
  * the I/O thread; from another thread it does nothing while that one runs. */
 void net_backend_set_running(NetBackend *net, bool running);

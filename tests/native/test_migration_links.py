@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Migration through descriptors, commands and files: VMs that are saved and
 restored, and what a client that connects by itself does."""
+import fcntl
 import os
 import shutil
 import socket
+import struct
 import threading
 
-from vmtest import (QmpError, check, set_parameters, wait_migration)
-from test_migration import (ENOUGH, TIGHT, check_only_one_runs,
+from vmtest import (PATIENCE, QmpError, Skip, check, need, set_parameters,
+                    wait_migration)
+from test_migration import (ENOUGH, MEM, TIGHT, WORK, check_only_one_runs,
                             start_destination, start_source)
+
+ETH_P_RARP = 0x8035    # linux/if_ether.h
+SIOCGIFFLAGS = 0x8913  # linux/sockios.h
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
 
 
 def send(source, uri, statuses=('completed',)):
@@ -148,6 +156,62 @@ def client_saves(t):
     destination.quit()
 
 
+def listen_to_rarp(name):
+    """A socket on the network side of a tap interface, which is set up."""
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
+                      socket.htons(ETH_P_RARP))
+    request = struct.pack('16sH14x', name.encode(), 0)
+    flags = struct.unpack('16sH14x', fcntl.ioctl(s, SIOCGIFFLAGS,
+                                                 request))[1]
+    fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack('16sH14x', name.encode(),
+                                             flags | IFF_UP))
+    s.bind((name, ETH_P_RARP))
+    s.settimeout(10 * PATIENCE)
+    return s
+
+
+def announces_itself(t):
+    """The network learns where the card is: by rounds of broadcasts when the
+    VM first runs at the destination, and by announce-self."""
+    if os.geteuid() != 0 or not os.access('/dev/net/tun', os.R_OK | os.W_OK):
+        raise Skip('needs root and /dev/net/tun')
+    need()
+    guest = t.guest()
+    name = 'vmt%d' % os.getpid()
+    card = ['-device', 'virtio-net-pci,netdev=n,mac=52:54:00:0a:0b:0c']
+    source = t.vm(guest, 'a', mem=MEM, append=WORK,
+                  extra=['-netdev', 'user,id=n'] + card)
+    guest.wait_filled(alive=[source], timeout=90)
+    # The address travels: the destination's own is another one.
+    card[1] = 'virtio-net-pci,netdev=n,mac=52:54:00:00:00:01'
+    uri = 'unix:' + os.path.join(t.dir, 'm.sock')
+    destination = t.vm(guest, 'b', mem=MEM, incoming=uri, append=WORK,
+                       extra=['-S', '-netdev', 'tap,id=n,script=no,'
+                              'downscript=no,ifname=' + name] + card)
+    set_parameters(destination, announce_rounds=3, announce_initial=20,
+                   announce_step=20)
+    with listen_to_rarp(name) as s:
+        send(source, uri)
+        destination.wait_status('paused')
+        destination.run('cont')
+        frames = [s.recv(2048) for _ in range(3)]
+        destination.run('announce-self', {'initial': 0, 'max': 0,
+                                          'rounds': 1, 'step': 1})
+        frames.append(s.recv(2048))
+        s.settimeout(0.3)
+        try:
+            check(False, 'one more: %r', s.recv(2048))
+        except socket.timeout:
+            pass
+    sender = bytes([0x52, 0x54, 0, 10, 11, 12])
+    for frame in frames:
+        check(frame[:14] == b'\xff' * 6 + sender + b'\x80\x35',
+              'not an announcement: %r', frame)
+    source.quit()
+    guest.wait_verified(alive=[destination])
+    destination.quit()
+
+
 TESTS = [(f.__name__, f) for f in (
     file_enough_to_tight, file_tight_to_plain, command_gzip, damaged,
-    full_disk, client_connects, client_saves)]
+    full_disk, client_connects, client_saves, announces_itself)]

@@ -199,6 +199,18 @@ def capabilities():
         assert not current(qmp)["events"]
 
 
+def announce_self():
+    with Vm() as vm:
+        qmp = vm.client()
+        good = {"initial": 50, "max": 500, "rounds": 3, "step": 50}
+        assert qmp.ask("announce-self", good) == {"return": {}}
+        for name, value in (("initial", 100001), ("max", 100001),
+                            ("rounds", 1001), ("step", 0)):
+            reply = qmp.ask("announce-self", dict(good, **{name: value}))
+            assert f"'{name}' expects" in reply["error"]["desc"], reply
+        assert "error" in qmp.ask("announce-self", {"rounds": 1})
+
+
 def hmp():
     def run(qmp, line):
         return qmp.ask("human-monitor-command",
@@ -309,5 +321,5 @@ def garbage():
 
 main([greeting_and_negotiation, two_clients, reconnect, stop_and_cont, reset,
       no_reboot, no_shutdown, quit_replies_first, signals, powerdown, names,
-      chardevs, migration_without_a_machine, capabilities, hmp, no_balloon,
-      hmp_on_stdio, pretty, daemonize, large_message, garbage])
+      chardevs, migration_without_a_machine, capabilities, announce_self, hmp,
+      no_balloon, hmp_on_stdio, pretty, daemonize, large_message, garbage])

@@ -335,9 +335,47 @@ static void test_tap(void)
     g_assert_cmpint(setns(home, CLONE_NEWNET), ==, 0);
 }
 
+/* From the card's address to everybody; nothing before that is known. */
+static void test_announce(void)
+{
+    static const uint8_t mac[] = { 0x52, 0x54, 0, 0xab, 0xcd, 0xef };
+    static const uint8_t want[42] = {
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0xab, 0xcd, 0xef,
+        0x80, 0x35, 0, 1, 0x08, 0, 6, 4, 0, 3,
+        0x52, 0x54, 0, 0xab, 0xcd, 0xef, 0, 0, 0, 0,
+        0x52, 0x54, 0, 0xab, 0xcd, 0xef, 0, 0, 0, 0,
+    };
+    gint64 end = g_get_monotonic_time() + WAIT_US;
+    uint8_t buf[2048];
+    ssize_t n;
+    Card card;
+    vm_autofd fd = -1;
+    vm_autofd home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+    if (access("/dev/net/tun", R_OK | W_OK) < 0 || home < 0 ||
+        unshare(CLONE_NEWNET) < 0) {
+        g_test_skip("needs /dev/net/tun and a network namespace");
+        return;
+    }
+    card_init(&card, "tap,id=n0,ifname=vmtest1,script=no,downscript=no");
+    fd = open_other_side("vmtest1");
+    net_backend_announce(card.net); /* it has no address yet */
+    net_backend_set_address(card.net, mac);
+    net_backend_announce(card.net);
+    do {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        n = recv(fd, buf, sizeof(buf), 0);
+    } while (n < 14 || buf[12] != 0x80 || buf[13] != 0x35);
+    g_assert_cmpint(n, ==, 60);
+    g_assert_cmpmem(buf, sizeof(want), want, sizeof(want));
+    card_done(&card);
+    g_assert_cmpint(setns(home, CLONE_NEWNET), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/net/announce", test_announce);
     g_test_add_func("/net/user/arp", test_user_arp);
     g_test_add_func("/net/user/back-pressure", test_user_back_pressure);
     g_test_add_func("/net/user/idle", test_user_idle);
