@@ -25,8 +25,8 @@
 
 typedef struct MigLink {
     MigStream *s;
-    bool can_answer;
-    bool is_command;
+    bool can_answer; /* bytes may come back */
+    bool is_command; /* but whether it ever answers, only its author knows */
     /* private below */
     VmCommand *command; /* exec:, or NULL */
     bool is_file;       /* s writes a file that is this job's own */

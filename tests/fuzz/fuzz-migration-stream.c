@@ -3,10 +3,10 @@
  * Promise: no stream makes the destination touch memory that is not the
  * guest's, hang, or run the VM without a whole hand-over.
  *
- * How: the input is sent to a listening destination behind a valid HELLO
- * (or, if it begins with an odd byte, without one), and the connection is
- * closed. Heads are mended: 16 bytes with the type of the first, so that
- * the fuzzer need not find the magic.
+ * How: the input is sent to a listening destination behind a valid HELLO, and
+ * the connection is closed. An odd first byte: without HELLO; its bit 1: HELLO
+ * is that of a source that wants no answers. Heads are mended: 16 bytes with
+ * the type of the first, so that the fuzzer need not find the magic.
  */
 #include "../unit/migration/fake-vm.h"
 
@@ -25,13 +25,14 @@ static void put(VmChannel *ch, const void *bytes, size_t len)
     (void)vm_channel_write_full(ch, bytes, len); /* it may have hung up */
 }
 
-static void put_hello(VmChannel *ch, FakeVm *vm)
+static void put_hello(VmChannel *ch, FakeVm *vm, bool one_way)
 {
     MigHello hello;
     g_autoptr(GByteArray) body = NULL;
     MigWireRecord rec = { MIG_WIRE_MAGIC, MIG_REC_HELLO, 0, 0 };
 
     mig_hello_of_vm(&vm->vm, &hello);
+    mig_hello_set_one_way(&hello, one_way);
     body = mig_hello_encode(&hello);
     rec.length = body->len;
     put(ch, &rec, sizeof(rec));
@@ -66,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ch = vm_channel_connect(uri, -1, NULL);
     g_assert_nonnull(ch);
     if (hello) {
-        put_hello(ch, vm);
+        put_hello(ch, vm, size && (data[0] & 2));
         if (size) {
             put_records(ch, data + 1, size - 1);
         }

@@ -60,6 +60,29 @@ static void test_refusals(void)
     expect_refused(h, base, "chunk size");
 }
 
+/* Nobody answers: the destination takes what the source has decided. */
+static void test_one_way(void)
+{
+    MigHello source = base, own = base;
+    MigWireWelcome w;
+
+    source.adapts_chunk = true;
+    mig_hello_set_one_way(&source, true);
+    g_assert_true(mig_hello_is_one_way(&source));
+    own.features &= ~MIG_FEATURE_ONE_WAY;
+    expect_refused(source, own, "features 0x1 "); /* an older program's */
+    own.features |= MIG_FEATURE_ONE_WAY;
+    g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));
+    g_assert_cmpuint(w.chunk_pages, ==, source.chunk_pages);
+    own.chunk_pages = 64;
+    expect_refused(source, own, "chunk size");
+    own.adapts_chunk = true;
+    g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));
+    g_assert_cmpuint(w.chunk_pages, ==, source.chunk_pages);
+    mig_hello_set_one_way(&source, false);
+    g_assert_false(mig_hello_is_one_way(&source));
+}
+
 static void expect_chunk(uint32_t src, bool src_adapts, uint32_t dst,
                          bool dst_adapts, uint32_t want)
 {
@@ -156,6 +179,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hello/refusals", test_refusals);
     g_test_add_func("/hello/chunk-size", test_chunk_size);
+    g_test_add_func("/hello/one-way", test_one_way);
     g_test_add_func("/hello/negotiation", test_negotiation);
     g_test_add_func("/hello/accept", test_accept);
     g_test_add_func("/hello/decode-hostile", test_decode_hostile);
