@@ -14,7 +14,7 @@
  *
  * Threads: as in vmemdirect/vmemdirect.h.
  */
-#include "vmemdirect/vmemdirect.h"
+#include "engine-internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,12 +28,8 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "observer.h"
-#include "pager-internal.h"
 #include "seal.h"
-#include "spin.h"
 #include "swapfile.h"
-#include "watchdog.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -48,68 +44,9 @@
 /* How often who can do without an answer asks the watchdog. */
 #define PATIENCE_NS (100 * VM_NS_PER_MS)
 
-typedef struct Message Message;
-struct Message {
-    Message *next;
-    void (*run)(VmdEngine *vmd, Message *m);
-    bool done; /* for posters that wait; protected by the mailbox lock */
-};
-
-/* An observation on its way to the pager; there is one at a time. */
-typedef struct Observed {
-    Message message;
-    VmdObserver *observer;
-    const VmdObservation *observation;
-} Observed;
-
-struct VmdEngine {
-    /* Immutable after vmd_engine_new(). */
-    uint8_t *base;
-    uint64_t bytes;
-    uint8_t *frames;
-    size_t frames_bytes;
-    uint8_t *huge_stage;       /* the last piece of frames, or NULL */
-    void *reservation;         /* what was mapped for frames */
-    size_t reservation_bytes;
-    VmFaultService *faults;
-    char *swap_path; /* for messages: the name may be gone */
-    int swap_fd;
-    int event_fd;
-    VmdIo *io;
-    bool checksum, encrypt; /* io is a seal */
-    const char *mode_name;
-    char *tracker_root;
-    VmdTrackerEnv tracker_env;
-    VmdTracker *tracker;   /* as chosen; NULL: off */
-    VmdObserver *observer; /* its thread, if it has one */
-    VmThread *thread;
-    VmdWatchdog *watchdog; /* NULL: none */
-    RamPlacement placement;
-
-    /* Mailbox, protected by lock (rank VM_RANK_PAGER). done: a message that
-     * somebody waits for has been run. */
-    VmMutex lock;
-    VmCond done;
-    Message *first, *last;
-    VmdStats last_stats; /* as of the last answer */
-
-    /* The pager thread's; read by the watchdog. */
-    VmdPulse pulse;
-
-    /* Pager thread; before it starts and after it ends, the main thread. */
-    VmdPager pager;
-    VmdSpin spin;
-    bool quit;
-    VmdTrackerReport tracker_report; /* a text never changes once it is there */
-    VmdTracker *spare_tracker;       /* runs since the chosen one failed */
-
-    /* The observer's until posted, then the pager's until it was run. */
-    Observed observed;
-};
-
 /* --- mailbox ------------------------------------------------------------- */
 
-static void post(VmdEngine *vmd, Message *m)
+void vmd_engine_post(VmdEngine *vmd, VmdMessage *m)
 {
     uint64_t one = 1;
 
@@ -125,7 +62,7 @@ static void post(VmdEngine *vmd, Message *m)
     (void)!write(vmd->event_fd, &one, sizeof(one));
 }
 
-static void finish(VmdEngine *vmd, Message *m)
+void vmd_engine_finish(VmdEngine *vmd, VmdMessage *m)
 {
     vm_mutex_lock(&vmd->lock);
     m->done = true; /* the poster owns m from here on */
@@ -133,7 +70,7 @@ static void finish(VmdEngine *vmd, Message *m)
     vm_mutex_unlock(&vmd->lock);
 }
 
-static void wait_for(VmdEngine *vmd, Message *m)
+void vmd_engine_wait(VmdEngine *vmd, VmdMessage *m)
 {
     vm_mutex_lock(&vmd->lock);
     while (!m->done) {
@@ -148,12 +85,12 @@ static void run_messages(VmdEngine *vmd)
 
     (void)!read(vmd->event_fd, &counter, sizeof(counter));
     vm_mutex_lock(&vmd->lock);
-    Message *m = vmd->first;
+    VmdMessage *m = vmd->first;
     vmd->first = NULL;
     vmd->last = NULL;
     vm_mutex_unlock(&vmd->lock);
     while (m) {
-        Message *next = m->next;
+        VmdMessage *next = m->next;
         m->run(vmd, m);
         m = next;
     }
@@ -161,27 +98,27 @@ static void run_messages(VmdEngine *vmd)
 
 /* A function that runs on the pager thread while the caller waits. */
 typedef struct Call {
-    Message message;
+    VmdMessage message;
     void (*function)(VmdPager *p, void *arg);
     void *arg;
 } Call;
 
-static void run_call(VmdEngine *vmd, Message *m)
+static void run_call(VmdEngine *vmd, VmdMessage *m)
 {
     Call *call = (Call *)m;
 
     call->function(&vmd->pager, call->arg);
-    finish(vmd, m);
+    vmd_engine_finish(vmd, m);
 }
 
-static void call_pager(VmdEngine *vmd, void (*function)(VmdPager *, void *),
+void vmd_engine_call(VmdEngine *vmd, void (*function)(VmdPager *, void *),
                        void *arg)
 {
     Call call = { .message = { .run = run_call }, .function = function,
                   .arg = arg };
 
-    post(vmd, &call.message);
-    wait_for(vmd, &call.message);
+    vmd_engine_post(vmd, &call.message);
+    vmd_engine_wait(vmd, &call.message);
 }
 
 /*
@@ -190,7 +127,7 @@ static void call_pager(VmdEngine *vmd, void (*function)(VmdPager *, void *),
  * is copied, there and back; the last of the two frees the copy.
  */
 typedef struct PatientCall {
-    Message message;
+    VmdMessage message;
     void (*function)(VmdPager *p, void *arg);
     atomic_uint refs;
     max_align_t arg[];
@@ -204,16 +141,16 @@ static void patient_call_unref(PatientCall *call)
     }
 }
 
-static void run_patient_call(VmdEngine *vmd, Message *m)
+static void run_patient_call(VmdEngine *vmd, VmdMessage *m)
 {
     PatientCall *call = (PatientCall *)m;
 
     call->function(&vmd->pager, call->arg);
-    finish(vmd, m);
+    vmd_engine_finish(vmd, m);
     patient_call_unref(call);
 }
 
-static bool wait_unless_stalled(VmdEngine *vmd, Message *m)
+static bool wait_unless_stalled(VmdEngine *vmd, VmdMessage *m)
 {
     bool done;
 
@@ -244,7 +181,7 @@ static bool call_pager_unless_stalled(VmdEngine *vmd,
     call->function = function;
     atomic_init(&call->refs, 2);
     memcpy(call->arg, arg, arg_bytes);
-    post(vmd, &call->message);
+    vmd_engine_post(vmd, &call->message);
     done = wait_unless_stalled(vmd, &call->message);
     if (done) {
         memcpy(arg, call->arg, arg_bytes);
@@ -270,7 +207,7 @@ static void replace_tracker(VmdEngine *vmd, int error)
     p->tracker = vmd->spare_tracker;
 }
 
-static void run_observed(VmdEngine *vmd, Message *m)
+static void run_observed(VmdEngine *vmd, VmdMessage *m)
 {
     const Observed *observed = (Observed *)m;
     const VmdObservation *o = observed->observation;
@@ -292,7 +229,7 @@ static void deliver(void *opaque, VmdObserver *observer,
     vmd->observed = (Observed){ .message = { .run = run_observed },
                                 .observer = observer,
                                 .observation = observation };
-    post(vmd, &vmd->observed.message);
+    vmd_engine_post(vmd, &vmd->observed.message);
 }
 
 static bool start_tracker(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
@@ -566,8 +503,6 @@ static bool make_frames(VmdEngine *vmd, uint32_t chunk_pages, GError **errp)
                                      VM_FAULT_REGISTER_GUEST, errp);
 }
 
-static void import_lent(RamImport *im);
-
 static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
                         const VmdMemOps *mem, const VmdEvents *events,
                         void *opaque)
@@ -591,7 +526,7 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
         .now_ns = vm_clock_ns,
         .events = events,
         .events_opaque = opaque,
-        .import_lent = import_lent,
+        .import_lent = vmd_engine_import_lent,
     };
 
     vmd->mode_name = mem->name;
@@ -608,8 +543,6 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
                                          deliver, vmd);
     }
 }
-
-static const RamPlacementOps placement_ops;
 
 /* What lies in the file if the guest uses all of its RAM. */
 static uint64_t swapped_at_least(const VmdEngine *vmd, uint64_t budget_bytes)
@@ -667,7 +600,7 @@ VmdEngine *vmd_engine_new(const VmdConfig *cfg, void *base, uint64_t bytes,
     vmd->swap_fd = -1;
     vmd->event_fd = -1;
     vmd->pulse = (VmdPulse)VMD_PULSE_INIT;
-    vmd->placement = (RamPlacement){ &placement_ops, vmd };
+    vmd->placement = (RamPlacement){ &vmd_engine_placement_ops, vmd };
     vm_mutex_init(&vmd->lock, VM_RANK_PAGER);
     vm_cond_init(&vmd->done);
     if (!set_up(vmd, cfg, events, opaque, errp)) {
@@ -677,21 +610,21 @@ VmdEngine *vmd_engine_new(const VmdConfig *cfg, void *base, uint64_t bytes,
     return vmd;
 }
 
-static void run_quit(VmdEngine *vmd, Message *m)
+static void run_quit(VmdEngine *vmd, VmdMessage *m)
 {
     vmd->quit = true;
 }
 
 void vmd_engine_free(VmdEngine *vmd)
 {
-    Message quit = { .run = run_quit };
+    VmdMessage quit = { .run = run_quit };
 
     if (!vmd) {
         return;
     }
     vmd_observer_stop(vmd->observer); /* ahead of who takes from it */
     if (vmd->thread) {
-        post(vmd, &quit);
+        vmd_engine_post(vmd, &quit);
         vm_thread_join(vmd->thread);
         vmd_watchdog_free(vmd->watchdog);
         vmd_pager_done(&vmd->pager);
@@ -715,7 +648,7 @@ void vmd_engine_free(VmdEngine *vmd)
 /* --- pins ---------------------------------------------------------------- */
 
 typedef struct PinCall {
-    Message message;
+    VmdMessage message;
     VmdPinWaiter waiter;
     VmdEngine *vmd;
     int result;
@@ -726,10 +659,10 @@ static void pin_done(VmdPinWaiter *w, int result)
     PinCall *call = (PinCall *)((char *)w - offsetof(PinCall, waiter));
 
     call->result = result;
-    finish(call->vmd, &call->message);
+    vmd_engine_finish(call->vmd, &call->message);
 }
 
-static void run_pin(VmdEngine *vmd, Message *m)
+static void run_pin(VmdEngine *vmd, VmdMessage *m)
 {
     vmd_pager_add_pin_waiter(&vmd->pager, &((PinCall *)m)->waiter);
 }
@@ -795,8 +728,8 @@ static int engine_pin(void *opaque, RamOffset offset, size_t len)
         .waiter = { .first = first, .count = end - first, .done = pin_done },
         .vmd = vmd,
     };
-    post(vmd, &call.message);
-    wait_for(vmd, &call.message);
+    vmd_engine_post(vmd, &call.message);
+    vmd_engine_wait(vmd, &call.message);
     if (call.result < 0) {
         engine_unpin(vmd, offset, len);
     }
@@ -840,7 +773,7 @@ static void engine_discard(void *opaque, const RamRange *ranges,
     DiscardCall d = { .ranges = ranges, .count = count };
 
     while (d.at < d.count) {
-        call_pager(opaque, call_discard, &d);
+        vmd_engine_call(opaque, call_discard, &d);
     }
 }
 
@@ -924,25 +857,25 @@ bool vmd_engine_set_budget(VmdEngine *vmd, uint64_t bytes, GError **errp)
     return true;
 }
 
-static void run_retry(VmdEngine *vmd, Message *m)
+static void run_retry(VmdEngine *vmd, VmdMessage *m)
 {
     g_free(m);
     vmd_pager_retry(&vmd->pager);
 }
 
-static void run_abandon(VmdEngine *vmd, Message *m)
+static void run_abandon(VmdEngine *vmd, VmdMessage *m)
 {
     g_free(m);
     vmd_pager_abandon(&vmd->pager);
 }
 
 /* For who has no time to wait. */
-static void post_new(VmdEngine *vmd, void (*run)(VmdEngine *, Message *))
+static void post_new(VmdEngine *vmd, void (*run)(VmdEngine *, VmdMessage *))
 {
-    Message *m = g_new0(Message, 1);
+    VmdMessage *m = g_new0(VmdMessage, 1);
 
     m->run = run;
-    post(vmd, m);
+    vmd_engine_post(vmd, m);
 }
 
 void vmd_engine_retry(VmdEngine *vmd)
@@ -956,13 +889,13 @@ void vmd_engine_abandon(VmdEngine *vmd)
     post_new(vmd, run_abandon);
 }
 
-static void run_stands(VmdEngine *vmd, Message *m)
+static void run_stands(VmdEngine *vmd, VmdMessage *m)
 {
     g_free(m);
     vmd_history_set_running(&vmd->pager, false, vm_clock_ns());
 }
 
-static void run_goes_on(VmdEngine *vmd, Message *m)
+static void run_goes_on(VmdEngine *vmd, VmdMessage *m)
 {
     g_free(m);
     vmd_history_set_running(&vmd->pager, true, vm_clock_ns());
@@ -975,237 +908,3 @@ void vmd_engine_set_running(VmdEngine *vmd, bool running)
         vmd_observer_set_running(vmd->observer, running);
     }
 }
-
-/* --- placement ----------------------------------------------------------- */
-
-RamPlacement *vmd_engine_placement(VmdEngine *vmd)
-{
-    return &vmd->placement;
-}
-
-static uint32_t placement_chunk_pages(void *opaque)
-{
-    return ((VmdEngine *)opaque)->pager.cfg.chunk_pages;
-}
-
-static void call_budget_pages(VmdPager *p, void *arg)
-{
-    *(uint64_t *)arg = vmd_carry_budget_pages(p);
-}
-
-static uint64_t placement_budget_pages(void *opaque)
-{
-    uint64_t pages;
-
-    call_pager(opaque, call_budget_pages, &pages);
-    return pages;
-}
-
-static void call_counters(VmdPager *p, void *arg)
-{
-    RamPagingCounters *ret = arg;
-
-    ret->pages_in = p->stats.page_in_bytes >> RAM_PAGE_BITS;
-    ret->pages_out = p->stats.page_out_bytes >> RAM_PAGE_BITS;
-}
-
-static void placement_counters(void *opaque, RamPagingCounters *ret)
-{
-    call_pager(opaque, call_counters, ret);
-}
-
-static void call_infos(VmdPager *p, void *arg)
-{
-    vmd_carry_chunk_infos(p, arg);
-}
-
-static void placement_infos(void *opaque, RamChunkInfo *ret_infos)
-{
-    call_pager(opaque, call_infos, ret_infos);
-}
-
-static void placement_history(void *opaque, ChunkNo chunk,
-                              uint8_t *ret_history)
-{
-    VmdPager *p = &((VmdEngine *)opaque)->pager;
-
-    vm_mutex_lock(&p->history_lock);
-    memcpy(ret_history, p->history + vmd_first_page(p, chunk),
-           vmd_chunk_len(p, chunk));
-    vm_mutex_unlock(&p->history_lock);
-}
-
-static void call_tracking_on(VmdPager *p, void *arg)
-{
-    p->tracking = true;
-}
-
-static void call_tracking_off(VmdPager *p, void *arg)
-{
-    p->tracking = false;
-}
-
-static void placement_tracking_start(void *opaque)
-{
-    call_pager(opaque, call_tracking_on, NULL);
-}
-
-static void placement_tracking_stop(void *opaque)
-{
-    call_pager(opaque, call_tracking_off, NULL);
-}
-
-/* A request of migration that nobody waits for here. */
-typedef struct Posted {
-    Message message;
-    union {
-        RamExport *export_;
-        RamImport *import_;
-    };
-} Posted;
-
-static void post_carry(VmdEngine *vmd, void (*run)(VmdEngine *, Message *),
-                       void *what)
-{
-    Posted *posted = g_new0(Posted, 1);
-
-    posted->message.run = run;
-    posted->export_ = what;
-    post(vmd, &posted->message);
-}
-
-static void run_export(VmdEngine *vmd, Message *m)
-{
-    RamExport *e = ((Posted *)m)->export_;
-
-    g_free(m);
-    vmd_carry_export(&vmd->pager, e);
-}
-
-static int placement_export_start(void *opaque, RamExport *e)
-{
-    VmdEngine *vmd = opaque;
-
-    if (e->chunk >= vmd->pager.chunk_count) {
-        return -EINVAL;
-    }
-    post_carry(vmd, run_export, e);
-    return 0;
-}
-
-static void placement_export_end(void *opaque, RamExport *e)
-{
-    VmdPager *p = &((VmdEngine *)opaque)->pager;
-
-    if (e->pinned) {
-        e->pinned = false;
-        atomic_fetch_sub(&p->pins[e->chunk], 1);
-    }
-}
-
-/* What import_begin() sleeps on; im->waiting points to it meanwhile. */
-typedef struct BeginCall {
-    Message message;
-    VmdEngine *vmd;
-    RamImport *import_;
-} BeginCall;
-
-static void run_import_begin(VmdEngine *vmd, Message *m)
-{
-    BeginCall *call = (BeginCall *)m;
-
-    call->import_->waiting = call;
-    vmd_carry_import_begin(&vmd->pager, call->import_);
-}
-
-static void import_lent(RamImport *im)
-{
-    BeginCall *call = im->waiting;
-
-    im->waiting = NULL;
-    finish(call->vmd, &call->message);
-}
-
-static int placement_import_begin(void *opaque, RamImport *im)
-{
-    VmdEngine *vmd = opaque;
-    BeginCall call = { .message = { .run = run_import_begin }, .vmd = vmd,
-                       .import_ = im };
-
-    if (im->chunk >= vmd->pager.chunk_count) {
-        return -EINVAL;
-    }
-    post(vmd, &call.message);
-    wait_for(vmd, &call.message);
-    return im->buf ? 0 : -EIO;
-}
-
-static void run_import_commit(VmdEngine *vmd, Message *m)
-{
-    RamImport *im = ((Posted *)m)->import_;
-
-    g_free(m);
-    vmd_carry_import_commit(&vmd->pager, im);
-}
-
-static void placement_import_commit(void *opaque, RamImport *im)
-{
-    post_carry(opaque, run_import_commit, im);
-}
-
-static void call_import_abort(VmdPager *p, void *arg)
-{
-    vmd_carry_import_abort(p, arg);
-}
-
-static void placement_import_abort(void *opaque, RamImport *im)
-{
-    call_pager(opaque, call_import_abort, im);
-}
-
-typedef struct ZeroCall {
-    ChunkNo chunk;
-    const uint8_t *history;
-    int result;
-} ZeroCall;
-
-static void call_import_zero(VmdPager *p, void *arg)
-{
-    ZeroCall *zero = arg;
-
-    zero->result = vmd_carry_import_zero(p, zero->chunk, zero->history);
-}
-
-static int placement_import_zero(void *opaque, ChunkNo chunk,
-                                 const uint8_t *history)
-{
-    VmdEngine *vmd = opaque;
-    ZeroCall zero = { chunk, history, 0 };
-
-    if (chunk >= vmd->pager.chunk_count) {
-        return -EINVAL;
-    }
-    do {
-        call_pager(vmd, call_import_zero, &zero);
-        if (zero.result == -EAGAIN) {
-            g_usleep(1000); /* a write of this chunk is under way */
-        }
-    } while (zero.result == -EAGAIN);
-    return zero.result;
-}
-
-static const RamPlacementOps placement_ops = {
-    .chunk_pages = placement_chunk_pages,
-    .budget_pages = placement_budget_pages,
-    .counters = placement_counters,
-    .chunk_infos = placement_infos,
-    .history = placement_history,
-    .export_start = placement_export_start,
-    .export_end = placement_export_end,
-    .tracking_start = placement_tracking_start,
-    .tracking_stop = placement_tracking_stop,
-    .import_begin = placement_import_begin,
-    .import_commit = placement_import_commit,
-    .import_abort = placement_import_abort,
-    .import_zero = placement_import_zero,
-};

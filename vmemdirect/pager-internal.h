@@ -18,7 +18,8 @@
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
  *   health.c    what is wrong, and who has been told
- *   engine.c    the thread, the mailbox, the public interface
+ *   engine.c    the thread, the mailbox, the public interface; beside it
+ *               engine-placement.c, what migration asks of it
  *
  * Everything here belongs to the pager thread, but for what is marked.
  * Units: pages of RAM_PAGE_BYTES. Bitmaps have one bit a page of guest RAM
