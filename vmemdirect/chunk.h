@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the transitions of a chunk are made of: for pager.c and fault.c, which
- * are the only ones that make any. The states and their invariants are at the
- * head of pager.c.
+ * What the transitions of a chunk are made of: for pager.c, fault.c and
+ * discard.c, which are the only ones that make any. The states and their
+ * invariants are at the head of pager.c.
  *
  * Threads: the pager thread.
  */
@@ -13,6 +13,13 @@
 
 /* The lists, counters and history follow. */
 void vmd_chunk_set_state(VmdPager *p, ChunkNo c, VmdChunkState state);
+/* The state of a chunk without frame and without I/O, by its pages. */
+VmdChunkState vmd_chunk_settled_state(const VmdPager *p, ChunkNo c);
+/* The chunk's I/O has ended; its frame goes. */
+void vmd_chunk_leave_frame(VmdPager *p, ChunkNo c);
+/* Slots of its frame that hold a page; one of them does no longer. */
+uint64_t vmd_chunk_slots(const VmdPager *p, ChunkNo c);
+void vmd_chunk_forget_slot(VmdPager *p, ChunkNo c, uint32_t i);
 /* It must be the other way round now. Pinning threads may look. */
 void vmd_page_set_present(VmdPager *p, PageNo page, bool present);
 

@@ -3,7 +3,8 @@
  * The pager's data, shared by the files of this folder only.
  *
  *   pager.c     chunk states and transitions
- *   fault.c     those that a fault makes; chunk.h is between the two
+ *   fault.c     those that a fault makes
+ *   discard.c   those of pages that are given up; chunk.h is between these
  *   pager-step.c, pager-check.c  the whole: life, invariants, statistics
  *   frame.c     frames, and what they leave of the budget
  *   budget.c    a budget that changes
@@ -345,7 +346,7 @@ void vmd_chunk_write_done(VmdPager *p, VmdTransfer *t, uint32_t first,
                           uint32_t count, int result);
 void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t);
 /* The pages of the map (bit 0 is page 0 of the chunk) are zero from now on,
- * in any state of the chunk; see "Discard" in pager.c. */
+ * in any state of the chunk; see discard.c. */
 void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages);
 void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count);
 /* For import: */

@@ -4,8 +4,8 @@
  *
  * A page's content is in exactly one of four places, looked up in this order:
  * the guest mapping (present), the chunk's frame (valid, in STANDBY and
- * WRITING), the swap file (stored), or nowhere (it is zero). This file and
- * fault.c are the only ones that change a chunk's state.
+ * WRITING), the swap file (stored), or nowhere (it is zero). This file,
+ * fault.c and discard.c are the only ones that change a chunk's state.
  *
  *   FILLING -> STANDBY: the chunk was read ahead (ahead.c), and nobody has
  *   touched it yet; a touch in FILLING makes it as if it had faulted, but
@@ -64,14 +64,6 @@
  *       VMD_TROUBLE_READ lasts and no retry has followed: nobody waits for a
  *       repair that nobody knows of.
  *
- * Discard. The guest gives pages up, and from then on they read as zero:
- * they leave all four places within the call, whatever the chunk is doing,
- * so that nobody waits for I/O. A page is zero by (10) even if a read of its
- * old content is still to come; it may fault in as zero beside it. Pins do
- * not hold discards up: only the guest's own I/O into a page that it gave up
- * is lost, and a pinning thread that touches such a page faults like any
- * other. The blocks of the file are punched later (reclaim.c).
- *
  * Pins. pin: pins[c]++, then wait until leaving[c] is 0, then (if pages are
  * missing) ask the pager thread for them. Move-out: leaving[c] = 1, then look
  * at pins[c]; if it is not 0, leaving[c] = 0 and give up. All four are
@@ -111,7 +103,7 @@ bool vmd_page_in_frame(const VmdPager *p, ChunkNo c, uint32_t i)
            vm_bit_test(p->frames.valid, vmd_frame_first(p, chunk->frame) + i);
 }
 
-static uint64_t frame_valid_pages(const VmdPager *p, ChunkNo c)
+uint64_t vmd_chunk_slots(const VmdPager *p, ChunkNo c)
 {
     return vm_bitmap_count(p->frames.valid,
                            vmd_frame_first(p, p->chunks[c].frame),
@@ -129,9 +121,9 @@ void vmd_chunk_set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
         chunk->huge = false;
     } else if (chunk->state == VMD_STANDBY) {
         vmd_standby_remove(p, c);
-        p->standby_pages -= frame_valid_pages(p, c);
+        p->standby_pages -= vmd_chunk_slots(p, c);
     } else if (chunk->state == VMD_WRITING) {
-        p->writing_pages -= frame_valid_pages(p, c);
+        p->writing_pages -= vmd_chunk_slots(p, c);
     }
     if (state == VMD_RESIDENT && chunk->state != VMD_RESIDENT) {
         chunk->fresh = true;
@@ -143,9 +135,9 @@ void vmd_chunk_set_state(VmdPager *p, ChunkNo c, VmdChunkState state)
         vmd_resident_add(p, c);
     } else if (state == VMD_STANDBY) {
         vmd_standby_add(p, c);
-        p->standby_pages += frame_valid_pages(p, c);
+        p->standby_pages += vmd_chunk_slots(p, c);
     } else if (state == VMD_WRITING) {
-        p->writing_pages += frame_valid_pages(p, c);
+        p->writing_pages += vmd_chunk_slots(p, c);
     }
 }
 
@@ -161,7 +153,7 @@ void vmd_chunk_set_behind(VmdPager *p, ChunkNo c, bool behind)
 }
 
 /* valid slots of a STANDBY or WRITING chunk change only through these. */
-static void frame_forget(VmdPager *p, ChunkNo c, uint32_t i)
+void vmd_chunk_forget_slot(VmdPager *p, ChunkNo c, uint32_t i)
 {
     VmdChunk *chunk = &p->chunks[c];
 
@@ -210,7 +202,7 @@ static bool any_present(const VmdPager *p, ChunkNo c)
 }
 
 /* The state of a chunk without frame and without I/O, by its pages. */
-static VmdChunkState settled_state(const VmdPager *p, ChunkNo c)
+VmdChunkState vmd_chunk_settled_state(const VmdPager *p, ChunkNo c)
 {
     if (any_present(p, c)) {
         return VMD_RESIDENT;
@@ -252,7 +244,7 @@ static void move_in_run(VmdPager *p, ChunkNo c, FrameNo f, uint32_t i,
         vmd_page_set_present(p, page + k, true);
         if (p->chunks[c].state == VMD_STANDBY ||
             p->chunks[c].state == VMD_WRITING) {
-            frame_forget(p, c, i + k);
+            vmd_chunk_forget_slot(p, c, i + k);
         }
     }
     if (changed) {
@@ -516,7 +508,7 @@ static void forget_zero_pages(VmdPager *p, ChunkNo c)
     for (uint32_t i = (uint32_t)vm_bitmap_next_set(dirty, 0, len); i < len;
          i = (uint32_t)vm_bitmap_next_set(dirty, i + 1, len)) {
         if (page_is_zero(vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES)) {
-            frame_forget(p, c, i);
+            vmd_chunk_forget_slot(p, c, i);
             p->stats.found_zero_bytes += RAM_PAGE_BYTES;
         }
     }
@@ -532,7 +524,7 @@ static void set_failed(VmdPager *p, ChunkNo c, bool failed)
 }
 
 /* The chunk's I/O has ended: FAILED if a page of it cannot be read. */
-static void leave_frame(VmdPager *p, ChunkNo c)
+void vmd_chunk_leave_frame(VmdPager *p, ChunkNo c)
 {
     VmdChunk *chunk = &p->chunks[c];
     bool failed =
@@ -541,7 +533,8 @@ static void leave_frame(VmdPager *p, ChunkNo c)
     set_failed(p, c, false);
     chunk->sampled = false;
     chunk->ahead = false;
-    vmd_chunk_set_state(p, c, failed ? VMD_FAILED : settled_state(p, c));
+    vmd_chunk_set_state(p, c,
+                        failed ? VMD_FAILED : vmd_chunk_settled_state(p, c));
     drop_frame(p, c);
 }
 
@@ -554,9 +547,8 @@ bool vmd_chunk_write_back(VmdPager *p, ChunkNo c)
     g_assert(chunk->state == VMD_STANDBY);
     forget_zero_pages(p, c);
     if (!dirty_pages(p, c, dirty)) {
-        p->stats.dropped_clean_bytes +=
-            frame_valid_pages(p, c) * RAM_PAGE_BYTES;
-        leave_frame(p, c);
+        p->stats.dropped_clean_bytes += vmd_chunk_slots(p, c) * RAM_PAGE_BYTES;
+        vmd_chunk_leave_frame(p, c);
         return true;
     }
     if (chunk->punching) { /* (7) */
@@ -766,7 +758,7 @@ static void fill_finished(VmdPager *p, ChunkNo c)
 
     chunk->recalled = false;
     if (chunk->ahead && !touched && !chunk->failed &&
-        frame_valid_pages(p, c) > 0 && !any_present(p, c)) {
+        vmd_chunk_slots(p, c) > 0 && !any_present(p, c)) {
         vmd_chunk_set_state(p, c, VMD_STANDBY);
         return;
     }
@@ -774,7 +766,7 @@ static void fill_finished(VmdPager *p, ChunkNo c)
         chunk->ahead = false;
         vmd_chunk_move_in_arrived(p, c);
     }
-    leave_frame(p, c);
+    vmd_chunk_leave_frame(p, c);
     if (touched) {
         vmd_pager_wake(p, vmd_first_page(p, c), vmd_chunk_len(p, c));
     }
@@ -790,7 +782,7 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
     /* What was copied back meanwhile is the guest's now. */
     for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
         if (vmd_page_in_frame(p, c, i) && vmd_page_present(p, base + i)) {
-            frame_forget(p, c, i);
+            vmd_chunk_forget_slot(p, c, i);
         }
     }
     /* On the way to a smaller budget the rest goes, as it was meant to. */
@@ -803,12 +795,12 @@ static void write_finished(VmdPager *p, VmdTransfer *t)
                       p->cfg.chunk_pages);
         vmd_chunk_move_in(p, c, chunk->frame, map);
         chunk->wp_faults = 0;
-        leave_frame(p, c);
-    } else if (t->error && frame_valid_pages(p, c) > 0) {
+        vmd_chunk_leave_frame(p, c);
+    } else if (t->error && vmd_chunk_slots(p, c) > 0) {
         vmd_chunk_set_state(p, c,
                             VMD_STANDBY); /* (9): the data stays in the frame */
     } else {
-        leave_frame(p, c);
+        vmd_chunk_leave_frame(p, c);
     }
     if (t->import_) {
         t->import_->result = t->error;
@@ -836,128 +828,6 @@ void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t)
     }
 }
 
-/* --- discard ------------------------------------------------------------- */
-
-/* map: bits that other does not have leave it. */
-static void keep_common(unsigned long *map, const unsigned long *other)
-{
-    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
-        map[w] &= other[w];
-    }
-}
-
-static void give_back(VmdPager *p, uint8_t *addr, uint32_t pages)
-{
-    int r =
-        p->cfg.mem->discard(p->cfg.mem_opaque, addr, pages * RAM_PAGE_BYTES);
-
-    p->budget.freed_pages += pages;
-    if (r < 0) {
-        vmd_pager_fatal(p, r);
-    }
-}
-
-static void discard_present(VmdPager *p, ChunkNo c, const unsigned long *map)
-{
-    unsigned long pages[RAM_CHUNK_LONGS];
-    PageNo base = vmd_first_page(p, c);
-    uint32_t len = vmd_chunk_len(p, c), end;
-
-    vmd_bits_take(pages, p->present, base, len);
-    keep_common(pages, map);
-    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
-         i = (uint32_t)vm_bitmap_next_set(pages, end, len)) {
-        end = (uint32_t)vm_bitmap_next_clear(pages, i, len);
-        p->chunks[c].huge = false;
-        for (uint32_t k = i; k < end; k++) {
-            vmd_page_set_present(p, base + k, false);
-        }
-        give_back(p, vmd_guest_addr(p, base + i), end - i);
-    }
-}
-
-/* In WRITING and FILLING the memory is still in use; the chunk's end frees
- * it. */
-static void discard_framed(VmdPager *p, ChunkNo c, const unsigned long *map)
-{
-    unsigned long pages[RAM_CHUNK_LONGS];
-    FrameNo f = p->chunks[c].frame;
-    uint32_t len = vmd_chunk_len(p, c), end;
-
-    vmd_bits_take(pages, p->frames.valid, vmd_frame_first(p, f), len);
-    keep_common(pages, map);
-    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
-         i = (uint32_t)vm_bitmap_next_set(pages, end, len)) {
-        end = (uint32_t)vm_bitmap_next_clear(pages, i, len);
-        for (uint32_t k = i; k < end; k++) {
-            frame_forget(p, c, k);
-        }
-        if (p->chunks[c].state == VMD_STANDBY) {
-            give_back(p, vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES, end - i);
-            vmd_frame_lost(p, f, i, end - i);
-        }
-    }
-}
-
-/* The state that is left, where no I/O is under way. */
-static void settle(VmdPager *p, ChunkNo c)
-{
-    VmdChunk *chunk = &p->chunks[c];
-
-    if (chunk->state == VMD_STANDBY) {
-        if (frame_valid_pages(p, c) == 0) {
-            leave_frame(p, c);
-        }
-    } else if (chunk->state == VMD_FAILED &&
-               vmd_any_in_file_only(p, c, 0, vmd_chunk_len(p, c))) {
-        return; /* nobody knows whether the rest can be read */
-    } else if (settled_state(p, c) != chunk->state) {
-        vmd_chunk_set_state(p, c, settled_state(p, c));
-    }
-}
-
-/* T19 */
-void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages)
-{
-    VmdChunk *chunk = &p->chunks[c];
-    PageNo base = vmd_first_page(p, c);
-    uint32_t len = vmd_chunk_len(p, c);
-
-    for (uint32_t i = (uint32_t)vm_bitmap_next_set(pages, 0, len); i < len;
-         i = (uint32_t)vm_bitmap_next_set(pages, i + 1, len)) {
-        vm_bit_clear(p->stored, base + i);
-    }
-    discard_present(p, c, pages);
-    if (chunk->state == VMD_STANDBY || chunk->state == VMD_WRITING ||
-        chunk->ahead) {
-        discard_framed(p, c, pages);
-    }
-    if (chunk->state != VMD_WRITING && chunk->state != VMD_FILLING) {
-        settle(p, c);
-    }
-    if (chunk->state == VMD_FILLING || chunk->landings > 0) {
-        vmd_pager_wake(p, base, len); /* who waits for a read that is void */
-    }
-}
-
-void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count)
-{
-    PageNo end = first + count;
-
-    g_assert(end <= p->cfg.pages);
-    for (PageNo page = first; page < end && !p->fatal;) {
-        unsigned long map[RAM_CHUNK_LONGS] = {0};
-        ChunkNo c = (ChunkNo)(page / p->cfg.chunk_pages);
-        PageNo base = vmd_first_page(p, c);
-        PageNo stop = MIN(end, base + vmd_chunk_len(p, c));
-
-        vm_bitmap_set(map, page - base, stop - page);
-        vmd_chunk_discard(p, c, map);
-        page = stop;
-    }
-    p->stats.discarded_bytes += count * RAM_PAGE_BYTES;
-}
-
 /* --- import -------------------------------------------------------------- */
 
 /* Older copies go, wherever they are; the chunk ends without a frame. */
@@ -975,7 +845,7 @@ void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
 {
     make_way(p, c, pages);
     vmd_chunk_move_in(p, c, f, pages);
-    vmd_chunk_set_state(p, c, settled_state(p, c));
+    vmd_chunk_set_state(p, c, vmd_chunk_settled_state(p, c));
 }
 
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
@@ -1018,7 +888,7 @@ void vmd_pager_retry(VmdPager *p)
     for (ChunkNo c = 0; c < p->chunk_count; c++) {
         VmdChunk *chunk = &p->chunks[c];
         if (chunk->state == VMD_FAILED) {
-            vmd_chunk_set_state(p, c, settled_state(p, c));
+            vmd_chunk_set_state(p, c, vmd_chunk_settled_state(p, c));
         } else if (chunk->failed) {
             /* With I/O in flight still: who waits faults again, and its page
              * is read once more. */
