@@ -798,3 +798,26 @@ void fake_dir_free(char *dir)
     (void)g_rmdir(dir);
     g_free(dir);
 }
+
+FakePair *fake_pair_new(const FakeVmConfig *src, const FakeVmConfig *dst)
+{
+    FakePair *p = g_new0(FakePair, 1);
+
+    p->src = fake_vm_new(&p->world, src);
+    p->dst = fake_vm_new(&p->world, dst);
+    p->dir = fake_dir_new();
+    p->uri = g_strdup_printf("unix:%s/mig", p->dir);
+    fake_vm_boot(p->src);
+    fake_vm_fill(p->src, 42);
+    return p;
+}
+
+void fake_pair_free(FakePair *p)
+{
+    g_assert_false(p->world.violated);
+    fake_vm_free(p->src);
+    fake_vm_free(p->dst);
+    fake_dir_free(p->dir);
+    g_free(p->uri);
+    g_free(p);
+}

@@ -77,6 +77,16 @@ void fake_vm_set_bandwidth(FakeVm *f, uint64_t bytes_per_s);
 FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config);
 void fake_vm_free(FakeVm *f);
 
+/* Two VMs in a world of their own; the first runs, and its memory is full. */
+typedef struct FakePair {
+    FakeWorld world;
+    FakeVm *src, *dst;
+    char *dir; /* for sockets and files */
+    char *uri; /* a socket in it */
+} FakePair;
+FakePair *fake_pair_new(const FakeVmConfig *src, const FakeVmConfig *dst);
+void fake_pair_free(FakePair *p); /* nobody may have run twice */
+
 /* The VM that has the guest at the beginning: runs, holds the images. */
 void fake_vm_boot(FakeVm *f);
 /* A guest thread that writes to pages [first, first + count). */

@@ -28,32 +28,13 @@ static const FakeVmConfig tight = { PAGES, CHUNK, 5 * CHUNK, NULL, 0 };
 static const FakeVmConfig other_chunk = { PAGES, 8, 80, NULL, 0 };
 static const FakeVmConfig small = { 14, 4, 8, NULL, 1 };
 
-typedef struct Pair {
-    FakeWorld world;
-    FakeVm *src, *dst;
-    char *dir;
-} Pair;
-
-static Pair *pair_new(const FakeVmConfig *src, const FakeVmConfig *dst)
+static FakePair *unlimited_pair_new(const FakeVmConfig *src,
+                                    const FakeVmConfig *dst)
 {
-    Pair *p = g_new0(Pair, 1);
+    FakePair *p = fake_pair_new(src, dst);
 
-    p->src = fake_vm_new(&p->world, src);
-    p->dst = fake_vm_new(&p->world, dst);
-    p->dir = fake_dir_new();
-    fake_vm_boot(p->src);
-    fake_vm_fill(p->src, 42);
     fake_vm_set_bandwidth(p->src, 0);
     return p;
-}
-
-static void pair_free(Pair *p)
-{
-    g_assert_false(p->world.violated);
-    fake_vm_free(p->src);
-    fake_vm_free(p->dst);
-    fake_dir_free(p->dir);
-    g_free(p);
 }
 
 static void want_answers(FakeVm *f)
@@ -92,7 +73,7 @@ static void expect_end(FakeVm *f, MigrationStatus status)
     g_assert_cmpint(is, ==, status);
 }
 
-static void expect_moved(Pair *p)
+static void expect_moved(FakePair *p)
 {
     expect_end(p->src, MIGRATION_COMPLETED);
     expect_end(p->dst, MIGRATION_COMPLETED);
@@ -136,7 +117,7 @@ static char *fd_uri(int fd)
 
 static void move_through(int to, int from, bool answers)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = unlimited_pair_new(&paged, &paged);
     g_autofree char *dst_uri = fd_uri(from);
     g_autofree char *src_uri = fd_uri(to);
 
@@ -147,7 +128,7 @@ static void move_through(int to, int from, bool answers)
     listen_to(p->dst, dst_uri);
     start(p->src, src_uri);
     expect_moved(p);
-    pair_free(p);
+    fake_pair_free(p);
     g_assert_cmpint(fcntl(to, F_GETFD), ==, -1); /* taken over */
 }
 
@@ -172,7 +153,7 @@ static void test_fd_pipe(void)
 
 static void test_fd_bad(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = unlimited_pair_new(&plain, &plain);
     g_autofree char *read_end = NULL;
     g_autofree char *datagrams = NULL;
     g_autofree char *pipe_end = NULL;
@@ -193,13 +174,13 @@ static void test_fd_bad(void)
     start(p->src, datagrams); /* closed meanwhile */
     expect_stayed(p->src, "Bad file descriptor");
     (void)close(sockets[1]);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* Refused at once: the descriptor is gone all the same. */
 static void test_fd_taken(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = unlimited_pair_new(&plain, &plain);
     g_autoptr(GError) err = NULL;
     g_autofree char *uri = NULL;
     int fds[2];
@@ -210,12 +191,12 @@ static void test_fd_taken(void)
     g_assert_false(migration_start(p->src->mig, uri, &err));
     g_assert_cmpint(fcntl(fds[1], F_GETFD), ==, -1);
     (void)close(fds[0]);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* -- files -------------------------------------------------------------- */
 
-static char *file_uri(const Pair *p)
+static char *file_uri(const FakePair *p)
 {
     return g_strdup_printf("file:%s/vm", p->dir);
 }
@@ -232,7 +213,7 @@ typedef struct Case {
 static void test_file(const void *data)
 {
     const Case *c = data;
-    Pair *p = pair_new(c->src, c->dst);
+    FakePair *p = unlimited_pair_new(c->src, c->dst);
     g_autofree char *uri = file_uri(p);
 
     fake_vm_start_guest(p->src, CHUNK, CHUNK);
@@ -243,14 +224,14 @@ static void test_file(const void *data)
     listen_to(p->dst, uri);
     expect_moved(p);
     remove_file(uri);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* The hottest chunks are in RAM, as many as fit a budget that the source
  * has never heard of. */
 static void test_file_placement(void)
 {
-    Pair *p = pair_new(&paged, &tight);
+    FakePair *p = unlimited_pair_new(&paged, &tight);
     g_autofree char *uri = file_uri(p);
     unsigned in_ram = 0;
     int coldest_ram = 256, hottest_swap = -1;
@@ -272,12 +253,12 @@ static void test_file_placement(void)
     g_assert_cmpuint(in_ram, ==, 5);
     g_assert_cmpint(hottest_swap, <=, coldest_ram);
     remove_file(uri);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_file_refused(void)
 {
-    Pair *p = pair_new(&paged, &other_chunk);
+    FakePair *p = unlimited_pair_new(&paged, &other_chunk);
     g_autofree char *uri = file_uri(p);
     g_autofree char *nowhere = g_strdup_printf("file:%s/no/vm", p->dir);
     g_autofree char *dir = g_strdup_printf("file:%s", p->dir);
@@ -293,13 +274,13 @@ static void test_file_refused(void)
     listen_to(p->dst, uri);
     expect_not_loaded(p->dst, "chunk size differs");
     remove_file(uri);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* A file that a failed job leaves behind has nothing in it. */
 static void test_file_failed(void)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = unlimited_pair_new(&paged, &paged);
     g_autofree char *uri = file_uri(p);
     struct stat st;
 
@@ -311,14 +292,14 @@ static void test_file_failed(void)
     listen_to(p->dst, uri);
     expect_not_loaded(p->dst, "closed the connection");
     remove_file(uri);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* -- damage ------------------------------------------------------------- */
 
 static void save_small(char **ret_bytes, gsize *ret_len)
 {
-    Pair *p = pair_new(&small, &small);
+    FakePair *p = unlimited_pair_new(&small, &small);
     g_autofree char *uri = file_uri(p);
 
     start(p->src, uri);
@@ -326,7 +307,7 @@ static void save_small(char **ret_bytes, gsize *ret_len)
     g_assert_true(g_file_get_contents(uri + strlen("file:"), ret_bytes,
                                       ret_len, NULL));
     remove_file(uri);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* Loads those bytes; whether the VM ran then. */
@@ -394,7 +375,7 @@ static void test_damaged(void)
 static void test_exec(const void *data)
 {
     bool answers = data;
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = unlimited_pair_new(&paged, &paged);
     g_autofree char *there = g_strdup_printf("%s/there", p->dir);
     g_autofree char *back = g_strdup_printf("%s/back", p->dir);
     g_autofree char *src_uri =
@@ -412,12 +393,12 @@ static void test_exec(const void *data)
     expect_moved(p);
     (void)g_unlink(there);
     (void)g_unlink(back);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_exec_dies(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = unlimited_pair_new(&plain, &plain);
 
     start(p->src, "exec:head -c 100000 > /dev/null; exit 4");
     expect_stayed(p->src, "status 4");
@@ -428,13 +409,13 @@ static void test_exec_dies(void)
     expect_stayed(p->src, "status 5");
     listen_to(p->dst, "exec:exit 6");
     expect_not_loaded(p->dst, "status 6");
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* It has had everything, so it may run elsewhere. */
 static void test_exec_fails_late(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = unlimited_pair_new(&plain, &plain);
 
     start(p->src, "exec:cat > /dev/null; exit 3");
     expect_end(p->src, MIGRATION_FAILED);
@@ -442,13 +423,13 @@ static void test_exec_fails_late(void)
     g_assert_nonnull(strstr(p->src->error, "stays paused"));
     g_assert_false(fake_vm_runs(p->src));
     g_assert_cmpint(p->src->resumes, ==, 0);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* A whole VM comes out of the command, which then says that it is wrong. */
 static void test_exec_says_wrong(void)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = unlimited_pair_new(&paged, &paged);
     g_autofree char *uri = file_uri(p);
     g_autofree char *fails =
         g_strdup_printf("exec:cat %s; exit 7", uri + strlen("file:"));
@@ -462,19 +443,19 @@ static void test_exec_says_wrong(void)
     listen_to(p->dst, babbles);
     expect_not_loaded(p->dst, "writes on");
     remove_file(uri);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_exec_cancelled(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = unlimited_pair_new(&plain, &plain);
 
     start(p->src, "exec:sleep 1000");
     fake_vm_wait_status(p->src, MIGRATION_ACTIVE);
     migration_cancel(p->src->mig);
     expect_end(p->src, MIGRATION_CANCELLED);
     g_assert_true(fake_vm_runs(p->src));
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 int main(int argc, char **argv)

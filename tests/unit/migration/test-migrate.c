@@ -13,36 +13,7 @@
 #define PAGES 515u /* the last chunk is a short one */
 #define CHUNK 16u
 
-typedef struct Pair {
-    FakeWorld world;
-    FakeVm *src, *dst;
-    char *dir, *uri;
-} Pair;
-
-static Pair *pair_new(const FakeVmConfig *src, const FakeVmConfig *dst)
-{
-    Pair *p = g_new0(Pair, 1);
-
-    p->src = fake_vm_new(&p->world, src);
-    p->dst = fake_vm_new(&p->world, dst);
-    p->dir = fake_dir_new();
-    p->uri = g_strdup_printf("unix:%s/mig", p->dir);
-    fake_vm_boot(p->src);
-    fake_vm_fill(p->src, 42);
-    return p;
-}
-
-static void pair_free(Pair *p)
-{
-    g_assert_false(p->world.violated);
-    fake_vm_free(p->src);
-    fake_vm_free(p->dst);
-    fake_dir_free(p->dir);
-    g_free(p->uri);
-    g_free(p);
-}
-
-static void pair_listen(Pair *p)
+static void pair_listen(FakePair *p)
 {
     g_autoptr(GError) err = NULL;
 
@@ -51,7 +22,7 @@ static void pair_listen(Pair *p)
     g_assert_cmpstr(migration_listen_address(p->dst->mig), ==, p->uri);
 }
 
-static void pair_start(Pair *p)
+static void pair_start(FakePair *p)
 {
     g_autoptr(GError) err = NULL;
 
@@ -60,7 +31,7 @@ static void pair_start(Pair *p)
     g_assert_no_error(err);
 }
 
-static void expect_moved(Pair *p)
+static void expect_moved(FakePair *p)
 {
     if (fake_vm_wait(p->src) != MIGRATION_COMPLETED) {
         g_test_message("source: %s", p->src->error);
@@ -75,7 +46,7 @@ static void expect_moved(Pair *p)
     g_assert_true(fake_vm_equal(p->src, p->dst));
 }
 
-static void expect_stayed(Pair *p, MigrationStatus status)
+static void expect_stayed(FakePair *p, MigrationStatus status)
 {
     g_assert_cmpint(fake_vm_wait(p->src), ==, status);
     g_assert_true(fake_vm_runs(p->src));
@@ -98,7 +69,7 @@ typedef struct Case {
 static void test_moves(const void *data)
 {
     const Case *c = data;
-    Pair *p = pair_new(c->src, c->dst);
+    FakePair *p = fake_pair_new(c->src, c->dst);
     MigrationInfo info;
 
     pair_listen(p);
@@ -111,13 +82,13 @@ static void test_moves(const void *data)
     g_assert_cmpuint(info.sent_ram_bytes + info.sent_swap_bytes, ==,
                      info.normal_pages * RAM_PAGE_BYTES);
     g_assert_null(migration_listen_address(p->dst->mig));
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* The hottest chunks that fit are in RAM, the rest in swap; histories come. */
 static void test_placement(void)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = fake_pair_new(&paged, &paged);
     uint64_t ram_pages = 0;
     int coldest_ram = 256, hottest_swap = -1;
 
@@ -143,7 +114,7 @@ static void test_placement(void)
     }
     g_assert_cmpuint(ram_pages, ==, 10 * CHUNK);
     g_assert_cmpint(hottest_swap, <=, coldest_ram);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_dirtying(const void *data)
@@ -151,7 +122,7 @@ static void test_dirtying(const void *data)
     const Case *c = data;
 
     for (int round = 0; round < 5; round++) {
-        Pair *p = pair_new(c->src, c->dst);
+        FakePair *p = fake_pair_new(c->src, c->dst);
 
         /* Chunk 1 and 3 are in RAM; between them the swapped one. */
         fake_vm_start_guest(p->src, CHUNK, CHUNK);
@@ -159,14 +130,14 @@ static void test_dirtying(const void *data)
         pair_start(p);
         expect_moved(p);
         g_assert_cmpuint(p->src->guest_writes, >, 0);
-        pair_free(p);
+        fake_pair_free(p);
     }
 }
 
 /* There and back again, with the same objects. */
 static void test_back(void)
 {
-    Pair *p = pair_new(&paged, &plain);
+    FakePair *p = fake_pair_new(&paged, &plain);
     g_autoptr(GError) err = NULL;
 
     pair_listen(p);
@@ -180,13 +151,13 @@ static void test_back(void)
     g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
     g_assert_true(fake_vm_runs(p->src));
     g_assert_true(fake_vm_equal(p->src, p->dst));
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* A paused guest arrives paused, and its images with it. */
 static void test_paused(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
     bool was;
 
     p->src->vm.stop(p->src, &was);
@@ -196,7 +167,7 @@ static void test_paused(void)
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
     g_assert_false(fake_vm_runs(p->dst));
     g_assert_true(p->dst->owns_images);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 typedef struct Refusal {
@@ -207,7 +178,7 @@ typedef struct Refusal {
 static void test_refused(const void *data)
 {
     const Refusal *r = data;
-    Pair *p = pair_new(&paged, &r->dst);
+    FakePair *p = fake_pair_new(&paged, &r->dst);
 
     pair_listen(p);
     pair_start(p);
@@ -216,22 +187,22 @@ static void test_refused(const void *data)
     g_assert_nonnull(strstr(p->src->error, r->text));
     g_assert_nonnull(strstr(p->dst->error, r->text));
     g_assert_cmpint(p->src->stops, ==, 0);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_no_listener(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
 
     pair_start(p);
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_nonnull(strstr(p->src->error, p->dir));
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_bad_uri(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
     static const char *const bad[] = { "", "tcp:", "unix:", "rdma:host:1",
                                        "tcp:host", "exec:", "file:", "fd:",
                                        "fd:name", "fd:-1", "cat",
@@ -246,12 +217,12 @@ static void test_bad_uri(void)
         g_assert_false(migration_listen(p->dst->mig, bad[i], &e2));
         g_assert_nonnull(e2);
     }
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_one_job(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
     g_autoptr(GError) err = NULL;
 
     pair_listen(p);
@@ -262,26 +233,26 @@ static void test_one_job(void)
     g_clear_error(&err);
     g_assert_false(migration_start(p->src->mig, p->uri, &err));
     g_assert_cmpstr(err->message, ==, "a reason");
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* -- failures ----------------------------------------------------------- */
 
 static void test_stop_fails(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
 
     p->src->fail_stop = true;
     pair_listen(p);
     pair_start(p);
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_inactivate_fails(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
 
     p->src->fail_inactivate = true;
     pair_listen(p);
@@ -289,13 +260,13 @@ static void test_inactivate_fails(void)
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_nonnull(strstr(p->src->error, "images do not flush"));
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* RUN was sent, the destination says that it never runs: the source may. */
 static void test_start_fails(void)
 {
-    Pair *p = pair_new(&plain, &paged);
+    FakePair *p = fake_pair_new(&plain, &paged);
 
     p->dst->fail_start = true;
     pair_listen(p);
@@ -303,12 +274,12 @@ static void test_start_fails(void)
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_nonnull(strstr(p->src->error, "this VM does not start"));
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_activate_fails(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
 
     p->dst->fail_activate = true;
     pair_listen(p);
@@ -316,12 +287,12 @@ static void test_activate_fails(void)
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_nonnull(strstr(p->src->error, "images do not open"));
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_import_fails(const void *data)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = fake_pair_new(&paged, &paged);
 
     fake_pager_fail_import(p->dst, GPOINTER_TO_INT(data));
     pair_listen(p);
@@ -329,12 +300,12 @@ static void test_import_fails(const void *data)
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_nonnull(strstr(p->src->error, "No space left"));
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_export_fails(const void *data)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = fake_pair_new(&paged, &paged);
 
     fake_pager_fail_export(p->src, GPOINTER_TO_INT(data));
     pair_listen(p);
@@ -342,7 +313,7 @@ static void test_export_fails(const void *data)
     expect_stayed(p, MIGRATION_FAILED);
     g_assert_nonnull(strstr(p->src->error, "cannot read chunk"));
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* -- cancel ------------------------------------------------------------- */
@@ -353,7 +324,7 @@ static void test_cancel(void)
     g_autoptr(GRand) rand = g_rand_new_with_seed(1);
 
     for (int i = 0; i < 60; i++) {
-        Pair *p = pair_new(&paged, &paged);
+        FakePair *p = fake_pair_new(&paged, &paged);
         MigrationStatus s;
 
         fake_vm_start_guest(p->src, CHUNK, CHUNK);
@@ -375,21 +346,21 @@ static void test_cancel(void)
                 g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
             }
         }
-        pair_free(p);
+        fake_pair_free(p);
     }
 }
 
 /* A bandwidth limit holds the job back, and a cancel wakes it. */
 static void test_cancel_paced(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
 
     pair_listen(p);
     pair_start(p);
     g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
-    pair_free(p);
+    fake_pair_free(p);
 
-    p = pair_new(&plain, &plain);
+    p = fake_pair_new(&plain, &plain);
     fake_vm_set_bandwidth(p->src, 10000);
     pair_listen(p);
     g_assert_true(migration_start(p->src->mig, p->uri, NULL));
@@ -398,14 +369,14 @@ static void test_cancel_paced(void)
     g_assert_cmpint(fake_vm_status(p->src), ==, MIGRATION_ACTIVE);
     migration_cancel(p->src->mig);
     expect_stayed(p, MIGRATION_CANCELLED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* -- the pause before the switch-over ------------------------------------ */
 
-static Pair *pair_pause(void)
+static FakePair *pair_pause(void)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = fake_pair_new(&paged, &paged);
     MigrationCapabilities c = { .pause_before_switchover = true };
 
     g_assert_true(migration_set_capabilities(p->src->mig, &c, NULL));
@@ -419,7 +390,7 @@ static Pair *pair_pause(void)
 
 static void test_pause(void)
 {
-    Pair *p = pair_pause();
+    FakePair *p = pair_pause();
     g_autoptr(GError) err = NULL;
     MigrationInfo info;
 
@@ -441,44 +412,44 @@ static void test_pause(void)
     g_assert_cmpuint(info.downtime_bytes, >, 0);
     g_assert_false(migration_continue(p->src->mig, MIGRATION_PRE_SWITCHOVER,
                                       NULL));
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_pause_cancelled(void)
 {
-    Pair *p = pair_pause();
+    FakePair *p = pair_pause();
 
     migration_cancel(p->src->mig);
     expect_stayed(p, MIGRATION_CANCELLED);
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* The destination goes away meanwhile: noticed without being asked. */
 static void test_pause_alone(void)
 {
-    Pair *p = pair_pause();
+    FakePair *p = pair_pause();
 
     g_clear_pointer(&p->dst->mig, migration_free);
     expect_stayed(p, MIGRATION_FAILED);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_capabilities_locked(void)
 {
-    Pair *p = pair_pause();
+    FakePair *p = pair_pause();
     MigrationCapabilities c = { 0 };
     g_autoptr(GError) err = NULL;
 
     g_assert_false(migration_set_capabilities(p->src->mig, &c, &err));
     g_assert_cmpstr(err->message, ==,
                     "There's a migration process in progress");
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 static void test_parameters(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
     g_autoptr(GError) err = NULL;
     MigrationParameters before, now;
 
@@ -492,14 +463,14 @@ static void test_parameters(void)
                                       "integer in the range of 0 to 2000000");
     migration_get_parameters(p->src->mig, &now);
     g_assert_cmpmem(&now, sizeof(now), &before, sizeof(before));
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* With a bandwidth that nobody has, what is dirty never fits; with the
  * highest, it fits at once. */
 static void test_switchover_bandwidth(void)
 {
-    Pair *p = pair_new(&paged, &paged);
+    FakePair *p = fake_pair_new(&paged, &paged);
     MigrationParameters parameters;
 
     migration_get_parameters(p->src->mig, &parameters);
@@ -516,20 +487,20 @@ static void test_switchover_bandwidth(void)
     parameters.switchover_bandwidth_bytes_per_s = UINT64_MAX;
     g_assert_true(migration_set_parameters(p->src->mig, &parameters, NULL));
     expect_moved(p);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 /* Freeing ends a listener, and a job. */
 static void test_free_active(void)
 {
-    Pair *p = pair_new(&plain, &plain);
+    FakePair *p = fake_pair_new(&plain, &plain);
 
     pair_listen(p);
-    pair_free(p);
-    p = pair_new(&plain, &plain);
+    fake_pair_free(p);
+    p = fake_pair_new(&plain, &plain);
     pair_listen(p);
     pair_start(p);
-    pair_free(p);
+    fake_pair_free(p);
 }
 
 int main(int argc, char **argv)

@@ -302,6 +302,19 @@ static bool ours(const uint8_t *packet, size_t len)
     return len == sizeof(arp) && memcmp(packet, arp, len) == 0;
 }
 
+/* The network that this thread was in, to go back there; -1: skipped. */
+static int enter_own_network(void)
+{
+    vm_autofd home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+    if (access("/dev/net/tun", R_OK | W_OK) < 0 || home < 0 ||
+        unshare(CLONE_NEWNET) < 0) {
+        g_test_skip("needs /dev/net/tun and a network namespace");
+        return -1;
+    }
+    return vm_steal_fd(&home);
+}
+
 static void test_tap(void)
 {
     gint64 end = g_get_monotonic_time() + WAIT_US;
@@ -309,11 +322,9 @@ static void test_tap(void)
     ssize_t n = 0;
     Card card;
     vm_autofd fd = -1;
-    vm_autofd home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    vm_autofd home = enter_own_network();
 
-    if (access("/dev/net/tun", R_OK | W_OK) < 0 || home < 0 ||
-        unshare(CLONE_NEWNET) < 0) {
-        g_test_skip("needs /dev/net/tun and a network namespace");
+    if (home < 0) {
         return;
     }
     card_init(&card, "tap,id=n0,ifname=vmtest0,script=no,downscript=no");
@@ -350,11 +361,9 @@ static void test_announce(void)
     ssize_t n;
     Card card;
     vm_autofd fd = -1;
-    vm_autofd home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    vm_autofd home = enter_own_network();
 
-    if (access("/dev/net/tun", R_OK | W_OK) < 0 || home < 0 ||
-        unshare(CLONE_NEWNET) < 0) {
-        g_test_skip("needs /dev/net/tun and a network namespace");
+    if (home < 0) {
         return;
     }
     card_init(&card, "tap,id=n0,ifname=vmtest1,script=no,downscript=no");

@@ -721,8 +721,8 @@ static unsigned delivered(Source *s)
     return n;
 }
 
-static void count_it(void *opaque, VmdObserver *observer,
-                     const VmdObservation *o)
+static void keep_it(void *opaque, VmdObserver *observer,
+                    const VmdObservation *o)
 {
     Source *s = opaque;
 
@@ -730,6 +730,12 @@ static void count_it(void *opaque, VmdObserver *observer,
     s->delivered++;
     vm_cond_broadcast(&s->changed);
     vm_mutex_unlock(&s->lock);
+}
+
+static void count_it(void *opaque, VmdObserver *observer,
+                     const VmdObservation *o)
+{
+    keep_it(opaque, observer, o);
     vmd_observer_taken(observer, 0);
 }
 
@@ -784,17 +790,6 @@ static void test_observer_rests(void)
     vmd_observer_free(o);
     g_assert_cmpuint(s->delivered, ==, 4);
     free_source(s);
-}
-
-static void keep_it(void *opaque, VmdObserver *observer,
-                    const VmdObservation *o)
-{
-    Source *s = opaque;
-
-    vm_mutex_lock(&s->lock);
-    s->delivered++;
-    vm_cond_broadcast(&s->changed);
-    vm_mutex_unlock(&s->lock);
 }
 
 /* It ends although nobody takes what it has, and out of a sleep. */
