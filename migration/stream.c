@@ -17,12 +17,9 @@
 #include "stream.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "util/clock.h"
 #include "util/error.h"
 
 #define BUFFER_BYTES 4096u
@@ -33,7 +30,6 @@ struct MigStream {
     VmChannel *ch;
 
     /* Reading thread only. */
-    int64_t deadline_ns;
     uint64_t read_digest;
     uint64_t bytes_read;
     size_t at, filled;
@@ -78,12 +74,12 @@ void mig_stream_cut(MigStream *s)
 void mig_stream_end_writes(MigStream *s)
 {
     s->broken = true;
-    (void)shutdown(vm_channel_fd(s->ch), SHUT_WR); /* or it is cut already */
+    vm_channel_end_writes(s->ch);
 }
 
 void mig_stream_set_deadline(MigStream *s, int64_t deadline_ns)
 {
-    s->deadline_ns = deadline_ns;
+    vm_channel_set_read_deadline(s->ch, deadline_ns);
 }
 
 uint64_t mig_stream_bytes_read(const MigStream *s)
@@ -116,34 +112,10 @@ uint64_t mig_stream_bytes_written(const MigStream *s)
     return atomic_load_explicit(&s->bytes_written, memory_order_relaxed);
 }
 
-/* 0 when there is something to read, or nobody set a deadline. */
-static int wait_deadline(MigStream *s)
-{
-    struct pollfd p = { .fd = vm_channel_fd(s->ch), .events = POLLIN };
-    int r = 0;
-
-    while (s->deadline_ns && r == 0) {
-        int64_t left_ns = s->deadline_ns - vm_clock_ns();
-
-        if (left_ns <= 0) {
-            return -ETIMEDOUT;
-        }
-        r = poll(&p, 1, (int)MIN(left_ns / VM_NS_PER_MS + 1, 1000000));
-        if (r < 0) {
-            r = errno == EINTR ? 0 : -errno;
-        }
-    }
-    return MIN(r, 0);
-}
-
 static int fill_buffer(MigStream *s)
 {
     ssize_t n;
-    int r = wait_deadline(s);
 
-    if (r < 0) {
-        return r;
-    }
     s->at = s->filled = 0; /* (1): the caller found it empty */
     n = vm_channel_read_some(s->ch, s->buf, sizeof(s->buf));
     if (n <= 0) {
@@ -215,8 +187,7 @@ void mig_stream_drain(MigStream *s)
 {
     g_autofree uint8_t *scratch = g_malloc(DRAIN_BYTES);
 
-    while (wait_deadline(s) == 0 &&
-           vm_channel_read_some(s->ch, scratch, DRAIN_BYTES) > 0) {
+    while (vm_channel_read_some(s->ch, scratch, DRAIN_BYTES) > 0) {
     }
 }
 

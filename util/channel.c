@@ -18,6 +18,7 @@
  * away between poll() and accept() must not hang the accepting thread.
  */
 #include "util/channel.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -49,6 +50,13 @@ struct VmChannel {
     int fd;
     int wake_fd; /* not a socket: eventfd, readable for ever once shut; else
                   * -1 */
+
+    /* Immutable once more than one thread uses it. */
+    const VmChannelFilter *filter; /* or NULL */
+    void *filter_opaque;
+
+    /* Reading thread only. */
+    int64_t read_deadline_ns; /* 0: none */
 
     /* Atomic. Set with release in vm_channel_shutdown(), read with acquire
      * by data_error(). */
@@ -155,6 +163,15 @@ bool vm_channel_address_check(const char *address, GError **errp)
     return address_parse(address, &parsed, errp);
 }
 
+char *vm_channel_address_host(const char *address)
+{
+    g_auto(Address) parsed = { NULL };
+
+    return address_parse(address, &parsed, NULL)
+               ? g_steal_pointer(&parsed.host)
+               : NULL;
+}
+
 static void fill_unix(struct sockaddr_un *sun, const char *path)
 {
     memset(sun, 0, sizeof(*sun));
@@ -245,9 +262,25 @@ void vm_channel_free(VmChannel *ch)
     if (!ch) {
         return;
     }
+    if (ch->filter) {
+        ch->filter->free(ch->filter_opaque);
+    }
     vm_close_fd(&ch->fd);
     vm_close_fd(&ch->wake_fd);
     g_free(ch);
+}
+
+void vm_channel_set_filter(VmChannel *ch, const VmChannelFilter *filter,
+                           void *take_opaque)
+{
+    g_assert(!ch->filter);
+    ch->filter = filter;
+    ch->filter_opaque = take_opaque;
+}
+
+char *vm_channel_explain(VmChannel *ch)
+{
+    return ch->filter ? ch->filter->explain(ch->filter_opaque) : NULL;
 }
 
 /* Blocks until fd has events or cancel_fd (if not -1) is readable. */
@@ -388,10 +421,42 @@ static ssize_t receive(VmChannel *ch, void *buf, size_t len)
                            : read(ch->fd, buf, len);
 }
 
-ssize_t vm_channel_read_some(VmChannel *ch, void *buf, size_t len)
+void vm_channel_set_read_deadline(VmChannel *ch, int64_t deadline_ns)
 {
-    ssize_t n;
+    ch->read_deadline_ns = deadline_ns;
+}
 
+/* 0 when there is something to read, or nobody set a deadline. */
+static int wait_deadline(VmChannel *ch)
+{
+    struct pollfd fds[2] = {
+        { .fd = ch->fd, .events = POLLIN },
+        { .fd = ch->wake_fd, .events = POLLIN },
+    };
+    int n = 0;
+
+    while (ch->read_deadline_ns && n == 0) {
+        int64_t left_ns = ch->read_deadline_ns - vm_clock_ns();
+
+        if (left_ns <= 0) {
+            return -ETIMEDOUT;
+        }
+        n = poll(fds, G_N_ELEMENTS(fds),
+                 (int)MIN(left_ns / VM_NS_PER_MS + 1, 1000000));
+        if (n < 0) {
+            n = errno == EINTR ? 0 : -errno;
+        }
+    }
+    return MIN(n, 0);
+}
+
+ssize_t vm_channel_raw_read_some(VmChannel *ch, void *buf, size_t len)
+{
+    ssize_t n = wait_deadline(ch);
+
+    if (n < 0) {
+        return data_error(ch, (int)n);
+    }
     do {
         n = receive(ch, buf, len);
     } while (n < 0 && pipe_try_again(ch, POLLIN));
@@ -400,6 +465,18 @@ ssize_t vm_channel_read_some(VmChannel *ch, void *buf, size_t len)
     }
     /* Bytes that came before a shutdown are not given out after it. */
     return n == 0 || vm_channel_is_shut(ch) ? data_error(ch, 0) : n;
+}
+
+ssize_t vm_channel_read_some(VmChannel *ch, void *buf, size_t len)
+{
+    ssize_t n;
+
+    if (!ch->filter) {
+        return vm_channel_raw_read_some(ch, buf, len);
+    }
+    n = ch->filter->read_some(ch->filter_opaque, buf, len);
+    return n <= 0 || vm_channel_is_shut(ch) ? data_error(ch, (int)MIN(n, 0))
+                                            : n;
 }
 
 int vm_channel_read_full(VmChannel *ch, void *buf, size_t len)
@@ -429,7 +506,7 @@ static ssize_t transmit(VmChannel *ch, struct iovec *iov, int iovcnt)
                            : writev(ch->fd, iov, (int)msg.msg_iovlen);
 }
 
-int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt)
+int vm_channel_raw_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt)
 {
     vm_iov_advance(&iov, &iovcnt, 0); /* empty elements in front */
     while (iovcnt > 0) {
@@ -448,11 +525,27 @@ int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt)
     return data_error(ch, 0);
 }
 
+int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt)
+{
+    return ch->filter
+               ? data_error(ch, ch->filter->writev_full(ch->filter_opaque,
+                                                        iov, iovcnt))
+               : vm_channel_raw_writev_full(ch, iov, iovcnt);
+}
+
 int vm_channel_write_full(VmChannel *ch, const void *buf, size_t len)
 {
     struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
 
     return vm_channel_writev_full(ch, &iov, 1);
+}
+
+void vm_channel_end_writes(VmChannel *ch)
+{
+    if (ch->filter) {
+        ch->filter->end_writes(ch->filter_opaque);
+    }
+    (void)shutdown(ch->fd, SHUT_WR); /* or it is cut already */
 }
 
 void vm_channel_shutdown(VmChannel *ch)

@@ -25,6 +25,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -33,6 +34,8 @@ typedef struct VmListener VmListener;
 
 /* Checks the spelling only, for a command that connects later. */
 bool vm_channel_address_check(const char *address, GError **errp);
+/* The HOST of a tcp: address without brackets; else NULL. g_free(). */
+char *vm_channel_address_host(const char *address);
 
 /*
  * Connects and blocks until that is done. cancel_fd (or -1) is an eventfd of
@@ -73,6 +76,14 @@ int vm_channel_write_full(VmChannel *ch, const void *buf, size_t len);
  * undefined afterwards. iovcnt has no limit. */
 int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt);
 
+/* Reading thread: reads fail with -ETIMEDOUT from then on, on vm_clock_ns();
+ * 0: never. */
+void vm_channel_set_read_deadline(VmChannel *ch, int64_t deadline_ns);
+
+/* Writing thread, nothing is written after it: the peer reads what was
+ * written, then end of file. */
+void vm_channel_end_writes(VmChannel *ch);
+
 /*
  * Makes the reads and writes of all threads fail with -ECANCELED, those
  * that are asleep at once. The peer sees the end of the stream. Idempotent.
@@ -82,6 +93,28 @@ bool vm_channel_is_shut(const VmChannel *ch);
 
 /* For poll() and socket options; do not read, write or close it. */
 int vm_channel_fd(const VmChannel *ch);
+
+/*
+ * What changes the bytes on their way, such as TLS. The functions get what
+ * the calls of the same name are given, by the same threads, and use the raw
+ * functions below; the channel sees to -ECANCELED.
+ */
+typedef struct VmChannelFilter {
+    ssize_t (*read_some)(void *opaque, void *buf, size_t len);
+    int (*writev_full)(void *opaque, struct iovec *iov, int iovcnt);
+    void (*end_writes)(void *opaque);
+    char *(*explain)(void *opaque); /* any thread */
+    void (*free)(void *opaque);
+} VmChannelFilter;
+/* Once, while no other thread reads or writes. */
+void vm_channel_set_filter(VmChannel *ch, const VmChannelFilter *filter,
+                           void *take_opaque);
+/* Why the filter made a call fail, where -errno is not enough: g_free();
+ * NULL: nothing to add. Any thread. */
+char *vm_channel_explain(VmChannel *ch);
+/* Below the filter. */
+ssize_t vm_channel_raw_read_some(VmChannel *ch, void *buf, size_t len);
+int vm_channel_raw_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt);
 
 /*
  * Binds and listens. A socket file whose listener is dead is replaced; one

@@ -6,6 +6,7 @@
  * A test that would hang if its promise broke is ended by meson's time-out.
  */
 #include "util/channel.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/thread.h"
@@ -88,6 +89,46 @@ static void test_addresses(void)
 }
 
 /* Listens, connects to the address reported, and sends a byte each way. */
+static void test_host(void)
+{
+    static const struct {
+        const char *address, *host;
+    } cases[] = {
+        { "tcp:example.org:1", "example.org" }, { "tcp:[::1]:1", "::1" },
+        { "tcp:192.0.2.1:1", "192.0.2.1" },     { "tcp::1", NULL },
+        { "unix:/x", NULL },                    { "fd:3", NULL },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *host = vm_channel_address_host(cases[i].address);
+
+        g_assert_cmpstr(host, ==, cases[i].host);
+    }
+}
+
+/* A deadline ends a read, and no longer; the end of writes is an end of file
+ * to the other side, which may go on writing. */
+static void test_deadline_and_end(void)
+{
+    VmChannel *a, *b;
+    char byte;
+
+    make_pair(&a, &b);
+    vm_channel_set_read_deadline(a, vm_clock_ns() + 20 * VM_NS_PER_MS);
+    g_assert_cmpint(vm_channel_read_full(a, &byte, 1), ==, -ETIMEDOUT);
+    g_assert_cmpint(vm_channel_write_full(b, "x", 1), ==, 0);
+    g_assert_cmpint(vm_channel_read_full(a, &byte, 1), ==, -ETIMEDOUT);
+    vm_channel_set_read_deadline(a, 0);
+    g_assert_cmpint(vm_channel_read_full(a, &byte, 1), ==, 0);
+    vm_channel_end_writes(b);
+    g_assert_cmpint(vm_channel_read_some(a, &byte, 1), ==, 0);
+    g_assert_cmpint(vm_channel_write_full(a, "y", 1), ==, 0);
+    g_assert_cmpint(vm_channel_read_full(b, &byte, 1), ==, 0);
+    g_assert_null(vm_channel_explain(a));
+    vm_channel_free(a);
+    vm_channel_free(b);
+}
+
 static void check_round_trip(const char *address, const char *prefix)
 {
     g_autoptr(GError) err = NULL;
@@ -502,6 +543,8 @@ int main(int argc, char **argv)
     g_test_add_func("/util/channel/records", test_records);
     g_test_add_func("/util/channel/peer-closed", test_peer_closed);
     g_test_add_func("/util/channel/pipe", test_pipe);
+    g_test_add_func("/util/channel/host", test_host);
+    g_test_add_func("/util/channel/deadline-and-end", test_deadline_and_end);
     g_test_add_func("/util/channel/shutdown-pipe", test_shutdown_pipe);
     g_test_add_func("/util/channel/shutdown-unix", test_shutdown_unix);
     g_test_add_func("/util/channel/shutdown-tcp", test_shutdown_tcp);
