@@ -157,6 +157,7 @@ static Served write_protect_fault(VmdPager *p, ChunkNo c, uint32_t i)
     }
     chunk->wp_faults = (uint8_t)MIN(chunk->wp_faults + 1, 5);
     p->stats.faults_write_protect++;
+    vmd_read_first_written(p, base + i);
     vmd_history_accessed(p, base + i);
     return SERVED;
 }
@@ -201,7 +202,8 @@ static Served read_few(VmdPager *p, ChunkNo c, uint32_t i, uint32_t window,
     if (!l) {
         return DEFERRED;
     }
-    if (fault->kind == VM_FAULT_WRITE) {
+    if (fault->kind == VM_FAULT_WRITE ||
+        vmd_read_first_guess(p, fault->page)) {
         l->written |= 1u << (i - first);
     }
     p->stats.faults_hard++;

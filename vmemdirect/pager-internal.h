@@ -16,6 +16,7 @@
  *   window.c    how much a fault brings in
  *   ahead.c     sequences: reading ahead, dropping behind
  *   stride.c    faults at equal distances
+ *   read-first.c  pages that are read first and written next
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
  *   health.c    what is wrong, and who has been told
@@ -65,6 +66,7 @@ typedef uint32_t FrameNo;
 #define VMD_HEAT_MAX 5u        /* a window of 4^5 pages, so all */
 #define VMD_STREAMS 8u         /* sequences that are followed */
 #define VMD_STRIDES 8u
+#define VMD_READ_SAMPLES 64u
 
 typedef enum VmdChunkState {
     VMD_ZERO,
@@ -155,7 +157,8 @@ struct VmdTransfer {
 typedef struct VmdLanding {
     ChunkNo chunk;
     uint32_t first, count; /* pages of the chunk; count 0: not in use */
-    uint32_t written;      /* bit k: who waits for page first + k will write */
+    uint32_t written;      /* bit k: page first + k will be written, by who
+                            * waits for it or soon after (read-first.c) */
     int64_t since_ns;      /* when the fault was read; 0: nobody waits yet */
     uint8_t *buf;          /* VMD_LANDING_PAGES */
 } VmdLanding;
@@ -191,6 +194,18 @@ typedef struct VmdStride {
     uint32_t equal;     /* how often in a row */
     uint64_t last_used; /* stride_clock; 0: never */
 } VmdStride;
+
+/* What readers do next: contract at the head of read-first.c. */
+typedef struct VmdReadSample {
+    PageNo page;
+    bool waits; /* for its first write */
+} VmdReadSample;
+
+typedef struct VmdReadFirst {
+    VmdReadSample samples[VMD_READ_SAMPLES]; /* by page number */
+    uint32_t share;   /* of samples that were written, in 1/1024 */
+    uint32_t guesses; /* that were acted on; wraps */
+} VmdReadFirst;
 
 /* A thread that pins: woken when all its pages are present. */
 typedef struct VmdPinWaiter VmdPinWaiter;
@@ -270,6 +285,7 @@ typedef struct VmdPager {
     VmdStream streams[VMD_STREAMS];
     VmdStride strides[VMD_STRIDES];
     uint64_t stride_clock; /* faults seen by stride.c */
+    VmdReadFirst read_first;
     GQueue frame_waiters; /* of RamImport *: want a frame */
     GQueue held_imports;  /* of RamImport *: chunk is busy */
 
@@ -418,6 +434,13 @@ bool vmd_was_dense(const VmdPager *p, ChunkNo c);
 /* Counts a hard fault on the page; how many pages at the distance *ret_delta
  * from each other should be read ahead of it, usually 0. */
 uint32_t vmd_stride(VmdPager *p, PageNo page, int64_t *ret_delta);
+
+/* --- read-first.c ------------------------------------------------------- */
+/* The page is about to be read from the file for a reader: should it come in
+ * writable? */
+bool vmd_read_first_guess(VmdPager *p, PageNo page);
+/* A write-protect fault on the page. */
+void vmd_read_first_written(VmdPager *p, PageNo page);
 
 /* --- ahead.c ------------------------------------------------------------ */
 /* The chunk is touched: by a hard fault, or having been read ahead. */

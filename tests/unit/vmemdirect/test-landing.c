@@ -74,6 +74,71 @@ static void test_write_comes_in_writable(void)
     fake_free(f);
 }
 
+/* Reads page k of some chunk that is in the file; true: it came in writable. */
+static bool read_scattered(Fake *f, uint32_t k)
+{
+    ChunkNo c = 1 + k % 8;
+
+    if (fake_state(f, c) == VMD_ZERO) {
+        swapped_chunk(f, c, 10);
+    } else {
+        fake_swap_out(f, c);
+    }
+    f->pager.fault_number += 100; /* of other chunks */
+    PageNo page = PAGE(c, k % FAKE_CHUNK_PAGES);
+    g_assert_cmpuint(fake_read(f, page), ==, 10 + k % FAKE_CHUNK_PAGES);
+    return !vmd_page_stored(&f->pager, page);
+}
+
+static unsigned writable_of(Fake *f, uint32_t n, bool write_after)
+{
+    unsigned writable = 0;
+
+    for (uint32_t k = 0; k < n; k++) {
+        bool was = read_scattered(f, k);
+        writable += was;
+        if (write_after) {
+            uint64_t faults = f->pager.stats.faults_write_protect;
+            fake_write(f, PAGE(1 + k % 8, k % FAKE_CHUNK_PAGES),
+                       (uint8_t)(10 + k % FAKE_CHUNK_PAGES));
+            g_assert_cmpuint(f->pager.stats.faults_write_protect - faults, ==,
+                             was ? 0 : 1);
+        }
+    }
+    return writable;
+}
+
+static void test_readers_that_write_get_writable_pages(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    g_assert_cmpuint(writable_of(f, 100, /* write_after= */ false), ==, 0);
+    /* It takes a dozen to believe it, then one in eight is a sample. */
+    g_assert_cmpuint(writable_of(f, 40, true), >=, 20);
+    g_assert_cmpuint(writable_of(f, 80, true), ==, 70);
+    /* And back: the samples of those that only read count as not written when
+     * the next take their places. */
+    (void)writable_of(f, 2000, false);
+    g_assert_cmpuint(writable_of(f, 100, false), ==, 0);
+    fake_free(f);
+}
+
+/* A migration that watches writes sees those of readers, too. */
+static void test_readers_are_watched_while_tracking(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    (void)writable_of(f, 100, true);
+    swapped_chunk(f, 1, 10);
+    f->pager.tracking = true;
+    for (uint32_t i = 0; i < FAKE_CHUNK_PAGES; i++) {
+        g_assert_cmpuint(fake_read(f, PAGE(1, i)), ==, 10 + i);
+        g_assert_true(vmd_page_stored(&f->pager, PAGE(1, i)));
+    }
+    f->pager.tracking = false;
+    fake_free(f);
+}
+
 /* Reader and writer wait for the same page; and for its neighbour. */
 static void test_reader_and_writer_meet(void)
 {
@@ -321,6 +386,10 @@ int main(int argc, char **argv)
     g_test_add_func("/window/scattered", test_scattered_fault_brings_one_page);
     g_test_add_func("/window/sequence", test_sequence_grows_to_whole_chunks);
     g_test_add_func("/landing/write", test_write_comes_in_writable);
+    g_test_add_func("/read-first/guess",
+                    test_readers_that_write_get_writable_pages);
+    g_test_add_func("/read-first/tracking",
+                    test_readers_are_watched_while_tracking);
     g_test_add_func("/landing/reader-and-writer", test_reader_and_writer_meet);
     g_test_add_func("/landing/while-writing", test_lands_while_writing);
     g_test_add_func("/landing/write-fails-after-landing",
