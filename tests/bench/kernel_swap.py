@@ -116,11 +116,12 @@ class KernelSwap:
         return [sys.executable, os.path.realpath(__file__),
                 'enter-huge' if huge else 'enter', self.group]
 
-    def squeeze(self, pid, budget_bytes):
+    def squeeze(self, pid, budget_bytes, spare_bytes):
         """The VM is stopped. Leaves it so much of the guest's RAM, and what
         the VMM has beside it on top: our engine's budget does not count its
         VMM either. How much the VMM keeps shows only while it is squeezed:
-        the kernel takes its pages, too. Returns the limit."""
+        the kernel takes its pages, too. A guest that has less in memory may
+        grow up to the budget. spare_bytes go on top of all."""
         deadline = time.monotonic() + SQUEEZE_TIMEOUT
         limit = read_number(self.group + '/memory.limit_in_bytes')
         while (more := ram_rss_bytes(pid) - budget_bytes) > 0:
@@ -129,7 +130,9 @@ class KernelSwap:
                                            '/memory.usage_in_bytes'))
             limit -= min(STEP_BYTES, more)
             self.lower(limit, deadline)
-        return limit
+        room = budget_bytes - ram_rss_bytes(pid)
+        self.lower(read_number(self.group + '/memory.usage_in_bytes') +
+                   max(room, 0) + spare_bytes, deadline)
 
     def lower(self, limit, deadline):
         while True:

@@ -48,12 +48,19 @@ def median_of(rows, key):
     return bench.median(values) if values else None
 
 
+def of_killed(runs):
+    """What it took for the rival to survive."""
+    killed = sum(run.get('killed', 0) for run in runs)
+    if not killed:
+        return ''
+    return ' (killed %d times; had up to %d MiB more)' % (
+        killed, max(run.get('spare-mib', 0) for run in runs))
+
+
 def figure_rows(results):
     for (workload, budget, system), runs in groups(results):
         good = [flat(run) for run in runs if 'ops' in run]
-        killed = sum(run.get('killed', 0) for run in runs)
-        row = [workload, '%d %%' % budget,
-               system + (' (killed %d times)' % killed if killed else '')]
+        row = [workload, '%d %%' % budget, system + of_killed(runs)]
         ops = [row['ops-per-s'] for row in good]
         row += [number(median_of(good, key)) for key, _ in COLUMNS]
         row.insert(4, '%.0f %%' % (100 * bench.spread(ops)) if ops else '')
@@ -98,6 +105,7 @@ def raw_rows(results):
 RAW_HEAD = ['fio', 'way', 'MiB/s', 'per s', 'p50 us', 'p99 us', 'CPU s/GiB']
 
 SPARSE_COLUMNS = (('start-ms', 'start-up ms'),
+                  ('plain-start-ms', 'without -vmemdirect'),
                   ('metadata-mib', 'metadata MiB'),
                   ('page-tables-mib', 'page tables MiB'),
                   ('idle-cpu-percent', 'idle CPU %'),

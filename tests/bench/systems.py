@@ -11,7 +11,9 @@ from vmtest import MIB
 
 PERCENTS = (50, 90, 99, 99.9)
 ROOM_MIB = 256
-ATTEMPTS = 3  # at a run of the rival, which the kernel may kill
+# What the rival gets beyond the budget when the kernel has killed it.
+SPARE_STEP_MIB = 16
+SPARE_MAX_MIB = 64
 
 
 class Reading:
@@ -77,6 +79,7 @@ class Stock:
         if huge:
             self.name = 'kernel-swap-huge'
         self.swap = None
+        self.spare_mib = 0  # beyond the budget, for it to survive
 
     def start(self, test, guest, workload, args, budget_mib):
         mem = workload.mem_mib(args)
@@ -91,7 +94,8 @@ class Stock:
 
     def filled(self, vm, budget_mib):
         vm.run('stop')
-        self.swap.squeeze(vm.process.pid, budget_mib * MIB)
+        self.swap.squeeze(vm.process.pid, budget_mib * MIB,
+                          self.spare_mib * MIB)
         vm.run('cont')
 
     def read(self, vm):
@@ -208,23 +212,26 @@ def run(test, system, workload, args, budget_percent):
 
 
 def run_again_if_killed(test_function, system, workload, args,
-                        budget_percent):
+                        budget_percent, spare):
     """The kernel ends the rival now and then because its group is out of
-    memory: so many times before a run was good, or an error text."""
+    memory. It then gets more, also in later runs: spare keeps how much."""
+    key = (workload.name, budget_percent, system.name)
     killed = 0
     while True:
+        system.spare_mib = spare.get(key, 0)
         try:
             result = test_function(run, system, workload, args,
                                    budget_percent)
-            result['killed'] = killed
-            return result
+            return {**result, 'killed': killed, 'spare-mib': system.spare_mib}
         except vmtest.Failure as e:
             if not isinstance(system, Stock) or not e.killed:
                 raise
         killed += 1
-        if killed == ATTEMPTS:
+        if system.spare_mib == SPARE_MAX_MIB:
             return {'workload': workload.name, 'system': system.name,
-                    'budget-percent': budget_percent, 'killed': killed}
+                    'budget-percent': budget_percent, 'killed': killed,
+                    'spare-mib': system.spare_mib}
+        spare[key] = system.spare_mib + SPARE_STEP_MIB
 
 
 def reasons():

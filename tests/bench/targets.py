@@ -206,6 +206,9 @@ def sparse(r):
     yield at_most('metadata / RAM, %d GiB, %%' % max(by_size),
                   [100 * s['metadata-mib'] / 1024 / s['mem-gib']
                    for s in large], 0.1)
+    yield at_most('start-up, %d GiB / without -vmemdirect' % max(by_size),
+                  [s['start-ms'] / s['plain-start-ms'] for s in large
+                   if s.get('plain-start-ms')], FLAT)
     for key, what in (('start-ms', 'start-up'), ('metadata-mib', 'metadata'),
                       ('idle-cpu-percent', 'CPU while idle'),
                       ('cpu-s-per-gib', 'CPU per GiB paged')):
