@@ -160,7 +160,7 @@ static char *describe_locked(Tls *t, int code) VM_REQUIRES(t->lock)
     case GNUTLS_E_PREMATURE_TERMINATION:
         return g_strdup("the connection ended without the end of TLS");
     default:
-        return g_strdup_printf("TLS: %s", gnutls_strerror(code));
+        return g_strdup(gnutls_strerror(code));
     }
 }
 
@@ -198,10 +198,13 @@ static int receive_packet(Tls *t)
     do {
         n = gnutls_record_recv_packet(t->session, &t->packet);
     } while (may_go_on((int)n));
-    r = n > 0                  ? 1
-        : n == 0               ? 0
-        : n == GNUTLS_E_AGAIN  ? -EAGAIN
-                               : fail_locked(t, (int)n);
+    if (n < 0 && t->in_ended) {
+        n = GNUTLS_E_PREMATURE_TERMINATION; /* also of half a record */
+    }
+    r = n > 0                 ? 1
+        : n == 0              ? 0
+        : n == GNUTLS_E_AGAIN ? -EAGAIN
+                              : fail_locked(t, (int)n);
     vm_mutex_unlock(&t->lock);
     t->packet_at = 0;
     return r;
@@ -433,6 +436,11 @@ static Tls *tls_new(VmChannel *ch, TlsCreds *creds)
     return t;
 }
 
+static bool peer_has_tls(const Tls *t)
+{
+    return t->first_byte == TLS_HANDSHAKE || t->first_byte == TLS_ALERT;
+}
+
 /* 0; -errno in *ret_errno of the socket, or GnuTLS's code as result. */
 static int shake_hands(Tls *t, int *ret_errno)
 {
@@ -441,7 +449,7 @@ static int shake_hands(Tls *t, int *ret_errno)
     do {
         vm_mutex_lock(&t->lock);
         r = gnutls_handshake(t->session);
-        if (r < 0 && gnutls_error_is_fatal(r)) {
+        if (r < 0 && gnutls_error_is_fatal(r) && peer_has_tls(t)) {
             (void)gnutls_alert_send_appropriate(t->session, r);
         }
         vm_mutex_unlock(&t->lock);
@@ -473,11 +481,13 @@ static bool set_socket_error(int err, GError **errp)
 {
     switch (err) {
     case -ETIMEDOUT:
-        return vm_error_set(errp, 0, "the peer did not answer in time");
+        g_set_error_literal(errp, VM_ERROR, ETIMEDOUT,
+                            "the peer did not answer in time");
+        return false;
     case -ECANCELED:
         return vm_error_set(errp, 0, "cut off");
     default:
-        return vm_error_set(errp, -err, "connection");
+        return vm_error_set(errp, -err, "the connection broke");
     }
 }
 
@@ -486,8 +496,7 @@ static bool set_handshake_error(Tls *t, int code, int err,
 {
     g_autofree char *text = NULL;
 
-    if (t->first_byte && t->first_byte != TLS_HANDSHAKE &&
-        t->first_byte != TLS_ALERT) {
+    if (t->first_byte && !peer_has_tls(t)) {
         g_set_error_literal(errp, VM_ERROR, EPROTONOSUPPORT,
                             "what the peer sends is not TLS");
         return false;

@@ -2,7 +2,8 @@
 /*
  * The destination of a migration.
  *
- *   LISTENING --connection--> no HELLO: closed, and LISTENING again
+ *   LISTENING --connection--> no TLS where it is wanted, or no HELLO:
+ *      |                      closed, and LISTENING again
  *      | HELLO                  HELLO that does not fit: REFUSE, FAILED
  *      |                        (what is no connection has one try)
  *      v
@@ -46,8 +47,11 @@
 #include "util/error.h"
 #include "util/log.h"
 
-/* Who connects and says nothing would else keep the real source out. */
+/* Who connects and says nothing would else keep the real source out: TLS and
+ * HELLO together. */
 #define HELLO_TIMEOUT_NS (10 * VM_NS_PER_SEC)
+/* With TLS, on a descriptor, where nobody else is kept out. */
+#define DESCRIPTOR_TIMEOUT_NS (60 * VM_NS_PER_SEC)
 /* For the source to take FAILED or REFUSE before the connection closes. */
 #define LINGER_NS (3 * VM_NS_PER_SEC)
 
@@ -103,21 +107,25 @@ static bool reply(Destination *d, MigRecordType type, const void *body,
                                     mig_stream_strerror(err));
 }
 
-/* Last words; then lets the source read them before the socket closes, since
- * closing with unread data would reset the connection. */
+/* Lets the source read the last words before the socket closes, since closing
+ * with unread data would reset the connection. */
+static void linger(MigStream *s)
+{
+    mig_stream_end_writes(s);
+    mig_stream_set_deadline(s, vm_clock_ns() + LINGER_NS);
+    mig_stream_drain(s);
+}
+
 static void say_and_linger(Destination *d, MigRecordType type,
                            const char *reason)
 {
     size_t len = MIN(strlen(reason), MIG_REASON_BYTES_MAX);
-    MigStream *s = d->s;
 
-    if (d->one_way) {
-        return;
+    if (!d->one_way) {
+        /* Or it is gone. */
+        (void)mig_stream_write_body(d->s, type, 0, reason, len);
+        linger(d->s);
     }
-    (void)mig_stream_write_body(s, type, 0, reason, len); /* or it is gone */
-    mig_stream_end_writes(s);
-    mig_stream_set_deadline(s, vm_clock_ns() + LINGER_NS);
-    mig_stream_drain(s);
 }
 
 /* -- handshake ---------------------------------------------------------- */
@@ -136,6 +144,9 @@ static const char *read_hello(MigStream *s, MigHello *ret)
     if (memcmp(&rec, "QEVM", 4) == 0) {
         return "the peer sends QEMU's own format";
     }
+    if (memcmp(&rec, "\x16\x03", 2) == 0) { /* RFC 8446, 5.1 */
+        return "the peer wants TLS, and this side has no tls-creds";
+    }
     if (rec.magic != MIG_WIRE_MAGIC || rec.type != MIG_REC_HELLO ||
         (rec.flags & (uint16_t)~MIG_FLAGS_ADVISORY) ||
         rec.length > sizeof(body)) {
@@ -150,27 +161,62 @@ static const char *read_hello(MigStream *s, MigHello *ret)
                : "not a migration stream";
 }
 
+/* Says to the source why not: by TLS, or in clear to one that has none. */
+static bool secure_link(Destination *d, GError **errp)
+{
+    GError *local = NULL;
+
+    if (mig_link_secure(&d->link, d->m->tls_creds, NULL, &local)) {
+        return true;
+    }
+    if (local->code == EPROTONOSUPPORT) {
+        say_and_linger(d, MIG_REC_REFUSE, "this side wants TLS (tls-creds)");
+    } else if (local->code != ETIMEDOUT) {
+        linger(d->s);
+    }
+    g_propagate_error(errp, local);
+    return false;
+}
+
+/* By the stream's deadline. */
+static bool greet(Destination *d, MigHello *ret, GError **errp)
+{
+    const char *what;
+
+    if (d->m->tls_creds && !secure_link(d, errp)) {
+        return false;
+    }
+    what = read_hello(d->s, ret);
+    mig_stream_set_deadline(d->s, 0);
+    return !what || vm_error_set(errp, 0, "%s", what);
+}
+
+/* The job goes on, so there is no error to return this by. */
+static void tell_ignored(Destination *d, const char *what)
+{
+    if (!mig_is_cancelled(d->m)) {
+        vm_warn("migration: ignored a connection: %s", what);
+        MIG_INFO(d->m, g_strlcpy(info->error, what, sizeof(info->error)));
+    }
+}
+
 /* One connection: true if it began with a HELLO. */
 static bool try_connection(Destination *d, VmChannel *take_ch, MigHello *ret)
 {
-    MigStream *s = mig_stream_new(take_ch);
-    const char *what;
+    g_autoptr(GError) error = NULL;
 
-    mig_publish_stream(d->m, s);
-    mig_stream_set_deadline(s, vm_clock_ns() + HELLO_TIMEOUT_NS);
-    what = read_hello(s, ret);
-    mig_stream_set_deadline(s, 0);
-    if (!what) {
-        d->s = d->link.s = s;
-        d->link.can_answer = true;
+    mig_link_use(&d->link, mig_stream_new(take_ch));
+    d->s = d->link.s;
+    mig_publish_stream(d->m, d->s);
+    mig_stream_set_deadline(d->s, vm_clock_ns() + HELLO_TIMEOUT_NS);
+    if (greet(d, ret, &error)) {
         return true;
     }
+    mig_link_explain(&d->link, &error);
     mig_publish_stream(d->m, NULL);
-    mig_stream_free(s);
-    if (!mig_is_cancelled(d->m)) {
-        /* The job goes on, so there is no error to return this by. */
-        vm_warn("migration: ignored a connection: %s", what);
-    }
+    mig_link_done(&d->link);
+    d->s = NULL;
+    tell_ignored(d, error->message);
     return false; /* (4) */
 }
 
@@ -194,16 +240,21 @@ static bool await_connection(Destination *d, VmListener *listener,
 /* What is no connection: nobody else can come, however long it takes. */
 static bool open_link(Destination *d, MigHello *ret, GError **errp)
 {
-    const char *what;
-
     if (!mig_link_open(&d->link, d->m->address, /* incoming= */ true,
                        d->m->cancel_fd, errp)) {
         return false;
     }
     d->s = d->link.s;
     mig_publish_stream(d->m, d->s);
-    what = read_hello(d->s, ret);
-    return !what || vm_error_set(errp, 0, "'%s': %s", d->m->address, what);
+    if (d->m->tls_creds) {
+        mig_stream_set_deadline(d->s,
+                                vm_clock_ns() + DESCRIPTOR_TIMEOUT_NS);
+    }
+    if (!greet(d, ret, errp)) {
+        g_prefix_error(errp, "'%s': ", d->m->address);
+        return false;
+    }
+    return true;
 }
 
 static bool await_source(Destination *d, MigHello *ret, GError **errp)

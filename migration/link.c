@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crypto/tls-channel.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -47,6 +48,11 @@ int mig_uri_fd(const char *uri)
     return text && g_ascii_string_to_unsigned(text, 10, 0, INT_MAX, &fd, NULL)
                ? (int)fd
                : -1;
+}
+
+bool mig_uri_can_tls(const char *uri)
+{
+    return mig_uri_is_connection(uri) || after(uri, "fd:");
 }
 
 bool mig_uri_check(const char *uri, GError **errp)
@@ -172,6 +178,22 @@ bool mig_link_open(MigLink *l, const char *uri, bool incoming, int cancel_fd,
     return use_channel(l, vm_channel_connect(uri, cancel_fd, errp), true);
 }
 
+void mig_link_use(MigLink *l, MigStream *take_s)
+{
+    l->s = take_s;
+    l->can_answer = true;
+}
+
+bool mig_link_secure(MigLink *l, TlsCreds *creds, const char *hostname,
+                     GError **errp)
+{
+    if (!l->can_answer) {
+        return vm_error_set(errp, 0, "TLS is for connections, and the "
+                                     "descriptor is none");
+    }
+    return tls_channel_secure(mig_stream_channel(l->s), creds, hostname, errp);
+}
+
 /* -- the end ------------------------------------------------------------ */
 
 bool mig_link_finish_sending(MigLink *l, bool *ret_void, GError **errp)
@@ -213,7 +235,12 @@ void mig_link_discard(MigLink *l)
 void mig_link_explain(MigLink *l, GError **error)
 {
     GError *local = NULL;
+    g_autofree char *tls =
+        l->s ? vm_channel_explain(mig_stream_channel(l->s)) : NULL;
 
+    if (tls) {
+        g_prefix_error(error, "%s: ", tls);
+    }
     if (l->command && !vm_command_wait(l->command, COMMAND_DEATH_NS, &local)) {
         if (local->code != ETIMEDOUT) {
             g_prefix_error(error, "%s: ", local->message);

@@ -12,6 +12,8 @@
  * if the capability return-path says so. docs/migration-format.md, section
  * 5.4, has what that means for the stream.
  *
+ * Connections, and stream sockets given as descriptors, can have TLS.
+ *
  * Threads: mig_uri_*() any; the rest by the job's thread.
  */
 #ifndef VM_MIGRATION_LINK_H
@@ -20,6 +22,7 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "crypto/tls-creds.h"
 #include "stream.h"
 #include "util/command.h"
 
@@ -36,6 +39,8 @@ typedef struct MigLink {
 bool mig_uri_check(const char *uri, GError **errp);
 /* tcp: and unix:, whose incoming side listens. */
 bool mig_uri_is_connection(const char *uri);
+/* tcp:, unix: and fd:, unless that turns out to be no socket. */
+bool mig_uri_can_tls(const char *uri);
 /* The N of fd:N, else -1. */
 int mig_uri_fd(const char *uri);
 
@@ -45,6 +50,13 @@ int mig_uri_fd(const char *uri);
  */
 bool mig_link_open(MigLink *l, const char *uri, bool incoming, int cancel_fd,
                    GError **errp);
+
+/* What was opened, or accepted. */
+void mig_link_use(MigLink *l, MigStream *take_s);
+/* TLS, before anything is read or written: see tls_channel_secure(), whose
+ * deadline is the stream's. */
+bool mig_link_secure(MigLink *l, TlsCreds *creds, const char *hostname,
+                     GError **errp);
 
 /*
  * A source that has written everything into a link that does not answer: it
@@ -57,7 +69,7 @@ bool mig_link_finish_sending(MigLink *l, bool *ret_void, GError **errp);
 bool mig_link_finish_receiving(MigLink *l, GError **errp);
 /* A source that fails: nobody shall read what a file has of it. */
 void mig_link_discard(MigLink *l);
-/* When the stream broke: adds how the command ended, if that was it. */
+/* When the stream broke: adds how TLS or the command ended, if that was it. */
 void mig_link_explain(MigLink *l, GError **error);
 /* A destination that has given its last answer: lets a command deliver it. */
 void mig_link_flush(MigLink *l);

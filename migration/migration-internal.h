@@ -32,6 +32,8 @@ struct Migration {
 
     /* Written by the main thread while no job is active, else immutable. */
     int cancel_fd; /* eventfd: readable when the job shall end */
+    TlsCreds *tls_creds; /* or NULL */
+    char *tls_hostname;  /* or NULL */
     MigrationCapabilities capabilities;
 
     /* Protected by lock. */

@@ -354,6 +354,8 @@ void migration_free(Migration *m)
     g_queue_clear_full(&m->queue, event_free);
     vm_cond_done(&m->wake);
     vm_mutex_done(&m->lock);
+    tls_creds_unref(m->tls_creds);
+    g_free(m->tls_hostname);
     g_free(m->blocker);
     g_free(m);
 }
@@ -406,6 +408,21 @@ bool migration_set_capabilities(Migration *m, const MigrationCapabilities *c,
     return true;
 }
 
+bool migration_set_tls(Migration *m, TlsCreds *creds, const char *hostname,
+                       GError **errp)
+{
+    if (migration_is_active(m)) {
+        return vm_error_set(errp, 0,
+                            "There's a migration process in progress");
+    }
+    (void)tls_creds_ref(creds); /* before the last one is let go */
+    tls_creds_unref(m->tls_creds);
+    m->tls_creds = creds;
+    g_free(m->tls_hostname);
+    m->tls_hostname = g_strdup(hostname);
+    return true;
+}
+
 static bool check_idle(Migration *m, GError **errp)
 {
     if (migration_is_active(m)) {
@@ -445,10 +462,27 @@ static bool make_cancel_fd(Migration *m, GError **errp)
     return m->cancel_fd >= 0 || vm_error_set(errp, errno, "migration: eventfd");
 }
 
-static bool prepare_job(Migration *m, const char *uri, GError **errp)
+static bool check_tls(Migration *m, const char *uri, TlsEndpoint endpoint,
+                      GError **errp)
+{
+    if (!m->tls_creds) {
+        return true;
+    }
+    if (!mig_uri_can_tls(uri)) {
+        return vm_error_set(errp, 0, "TLS is for connections, which '%s' is "
+                                     "not", uri);
+    }
+    return tls_creds_endpoint(m->tls_creds) == endpoint ||
+           vm_error_set(errp, 0, "the TLS credentials are not of the endpoint "
+                                 "'%s'",
+                        endpoint == TLS_CLIENT ? "client" : "server");
+}
+
+static bool prepare_job(Migration *m, const char *uri, TlsEndpoint endpoint,
+                        GError **errp)
 {
     if (!check_idle(m, errp) || !mig_uri_check(uri, errp) ||
-        !make_cancel_fd(m, errp)) {
+        !check_tls(m, uri, endpoint, errp) || !make_cancel_fd(m, errp)) {
         return false;
     }
     m->address = g_strdup(uri);
@@ -466,7 +500,7 @@ static void close_uri_fd(const char *uri)
 bool migration_start(Migration *m, const char *uri, GError **errp)
 {
     bool ok = m->blocker ? vm_error_set(errp, 0, "%s", m->blocker)
-                         : prepare_job(m, uri, errp);
+                         : prepare_job(m, uri, TLS_CLIENT, errp);
 
     if (ok) {
         start_job(m, /* incoming= */ false, NULL);
@@ -493,7 +527,7 @@ bool migration_listen(Migration *m, const char *uri, GError **errp)
 {
     VmListener *listener = NULL;
 
-    if (!prepare_job(m, uri, errp) ||
+    if (!prepare_job(m, uri, TLS_SERVER, errp) ||
         !listen_if_connection(m, &listener, errp)) {
         close_uri_fd(uri);
         return false;

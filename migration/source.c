@@ -112,6 +112,20 @@ static bool goes_one_way(const Source *src)
            (src->link.is_command && !src->m->capabilities.return_path);
 }
 
+static bool secure_stream(Source *src, GError **errp)
+{
+    Migration *m = src->m;
+    g_autofree char *host = m->tls_hostname
+                                ? g_strdup(m->tls_hostname)
+                                : vm_channel_address_host(m->address);
+    bool ok;
+
+    mig_stream_set_deadline(src->s, vm_clock_ns() + WELCOME_TIMEOUT_NS);
+    ok = mig_link_secure(&src->link, m->tls_creds, host, errp);
+    mig_stream_set_deadline(src->s, 0);
+    return ok;
+}
+
 static bool open_stream(Source *src, GError **errp)
 {
     const char *uri = src->m->address;
@@ -122,6 +136,9 @@ static bool open_stream(Source *src, GError **errp)
     }
     src->s = src->link.s;
     mig_publish_stream(src->m, src->s);
+    if (src->m->tls_creds && !secure_stream(src, errp)) {
+        return false;
+    }
     src->one_way = goes_one_way(src);
     return !src->one_way || !src->m->capabilities.return_path ||
            vm_error_set(errp, 0, "the capability 'return-path' is on, and "

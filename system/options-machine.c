@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "crypto/tls-creds.h"
 #include "hw/i386/pc.h"
 #include "util/error.h"
 #include "util/size.h"
@@ -447,6 +448,11 @@ static bool object_id_free(VmOptions *o, const char *opt, const char *id,
     return true;
 }
 
+bool vm_options_is_user_object(const char *type)
+{
+    return strcmp(type, "secret") == 0 || tls_creds_is_type(type);
+}
+
 bool opt_object(VmOptions *o, const char *opt, const char *arg, GError **errp)
 {
     g_autoptr(VmKeyval) kv = options_keyval(opt, arg, "qom-type", errp);
@@ -468,6 +474,10 @@ bool opt_object(VmOptions *o, const char *opt, const char *arg, GError **errp)
     object->type = g_strdup(type);
     object->id = g_strdup(id);
     g_ptr_array_add(o->objects, object);
+    if (vm_options_is_user_object(type)) {
+        object->props = g_steal_pointer(&kv); /* read when it is made */
+        return true;
+    }
     return object_read(object, kv, opt, errp) &&
            vm_keyval_check_all_used(kv, errp);
 }

@@ -58,7 +58,8 @@ static const VmOption options[] = {
     { "mon", "chardev=ID[,mode=readline|control][,pretty=on]",
       "a monitor on a character device", opt_mon },
     { "object", "TYPE,id=ID[,PROP=VALUE]... or JSON",
-      "rng-random, rng-builtin, memory-backend-ram", opt_object },
+      "rng-random, rng-builtin, memory-backend-ram, secret, tls-creds-*",
+      opt_object },
     { "display", "none", "no display", opt_display },
     { "vga", "none", "no graphics card", opt_vga },
     { "audiodev", "none,id=ID", "no sound", opt_audiodev },
@@ -380,6 +381,7 @@ static void object_option_free(gpointer opaque)
     g_free(object->type);
     g_free(object->id);
     g_free(object->filename);
+    vm_keyval_free(object->props);
     g_free(object);
 }
 

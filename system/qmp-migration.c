@@ -17,6 +17,22 @@ static bool need_machine(const Vm *vm, GError **errp)
            vm_error_set(errp, 0, "The machine 'none' cannot migrate");
 }
 
+/* What the parameters name, as it is now: for the job that begins. */
+static bool use_tls(Vm *vm, GError **errp)
+{
+    TlsCreds *creds = NULL;
+
+    if (vm->tls_creds[0]) {
+        creds = vm_find_tls_creds(vm, vm->tls_creds, errp);
+        if (!creds) {
+            return false;
+        }
+    }
+    return migration_set_tls(vm->migration, creds,
+                             vm->tls_hostname[0] ? vm->tls_hostname : NULL,
+                             errp);
+}
+
 /* --- Doing -------------------------------------------------------------- */
 
 static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
@@ -46,6 +62,9 @@ static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
         !vm_run_state_allowed(vm->state, VM_RUN_FINISH_MIGRATE)) {
         return vm_error_set(errp, 0, "The VM cannot migrate in the state "
                             "'%s'", vm_run_state_to_string(vm->state));
+    }
+    if (!use_tls(vm, errp)) {
+        return false;
     }
     uri = vm_migration_uri(mon, qmp_arg_str(args, "uri"), errp);
     return uri && migration_start(vm->migration, uri, errp);
@@ -93,6 +112,9 @@ static bool run_migrate_incoming(void *opaque, Monitor *mon,
         return vm_error_set(errp, 0, "The incoming migration has already "
                             "been started");
     }
+    if (!use_tls(vm, errp)) {
+        return false;
+    }
     uri = vm_migration_uri(mon, qmp_arg_str(args, "uri"), errp);
     return uri && migration_listen(vm->migration, uri, errp);
 }
@@ -105,14 +127,28 @@ static uint64_t *parameter_at(MigrationParameters *p,
     return (uint64_t *)((char *)p + info->offset);
 }
 
+static void set_string(char **to, const char *value)
+{
+    if (value) {
+        g_free(*to);
+        *to = g_strdup(value);
+    }
+}
+
 static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
                                json_object **ret_value, GError **errp)
 {
     Vm *vm = opaque;
+    const char *authz = qmp_arg_str(args, "tls-authz");
     MigrationParameters p;
 
     if (!need_machine(vm, errp)) {
         return false;
+    }
+    if (authz && authz[0]) {
+        return vm_error_set(errp, 0, "Parameter 'tls-authz' is not supported: "
+                            "who has a certificate of the authority is "
+                            "believed");
     }
     migration_get_parameters(vm->migration, &p);
     for (size_t i = 0; i < migration_parameter_count; i++) {
@@ -120,7 +156,12 @@ static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
 
         (void)qmp_arg_u64(args, info->name, parameter_at(&p, info));
     }
-    return migration_set_parameters(vm->migration, &p, errp);
+    if (!migration_set_parameters(vm->migration, &p, errp)) {
+        return false;
+    }
+    set_string(&vm->tls_creds, qmp_arg_str(args, "tls-creds"));
+    set_string(&vm->tls_hostname, qmp_arg_str(args, "tls-hostname"));
+    return true;
 }
 
 static bool run_query_parameters(void *opaque, Monitor *mon,
@@ -140,6 +181,9 @@ static bool run_query_parameters(void *opaque, Monitor *mon,
 
         qmp_put_u64(*ret_value, info->name, *parameter_at(&p, info));
     }
+    qmp_put_str(*ret_value, "tls-creds", vm->tls_creds);
+    qmp_put_str(*ret_value, "tls-hostname", vm->tls_hostname);
+    qmp_put_str(*ret_value, "tls-authz", "");
     return true;
 }
 
@@ -436,6 +480,9 @@ static const QmpArgument parameters_args[] = {
     { "announce-max", "size", .optional = true },
     { "announce-rounds", "size", .optional = true },
     { "announce-step", "size", .optional = true },
+    { "tls-creds", "str", .optional = true },
+    { "tls-hostname", "str", .optional = true },
+    { "tls-authz", "str", .optional = true },
     { NULL },
 };
 static const QmpArgument announce_args[] = {

@@ -14,6 +14,7 @@
 #include "accel/vcpu.h"
 #include "block/block.h"
 #include "chardev/chardev.h"
+#include "crypto/tls-creds.h"
 #include "hw/core/machine.h"
 #include "hw/i386/pc.h"
 #include "io-thread.h"
@@ -60,6 +61,7 @@ struct Vm {
     GPtrArray *chardevs; /* Chardev, all of them */
     GPtrArray *blocks;   /* BlockBackend */
     GPtrArray *nets;     /* NetBackend */
+    GPtrArray *objects;  /* UserObject of vm-objects.c */
     IoThread *io;
     RamBlock *ram;
     VmdEngine *engine;       /* or NULL */
@@ -83,6 +85,8 @@ struct Vm {
     bool loaded;        /* RAM has a kernel or an incoming VM */
     bool images_active; /* block backends hold their locks */
     bool events_capability;
+    /* Of migrate-set-parameters; "": not set. */
+    char *tls_creds, *tls_hostname;
     bool arrived;          /* by migration, and has not run here yet */
     GSource *announcement; /* rounds on the I/O context; or NULL */
     guint balloon_timer;      /* a BALLOON_CHANGE is due; or 0 */
@@ -133,6 +137,15 @@ extern const MachineBackends vm_machine_backends;
 /* Puts "-option: " before the message, if nothing like it is there. Returns
  * false. */
 bool vm_prefix_option(GError **errp, const char *opt);
+
+/* vm-objects.c: secrets and TLS credentials */
+bool vm_objects_start(Vm *vm, GError **errp);
+void vm_objects_stop(Vm *vm);
+/* type: one of vm_options_is_user_object(). */
+bool vm_object_add(Vm *vm, const char *type, const char *id, VmKeyval *kv,
+                   GError **errp);
+/* Borrowed. */
+TlsCreds *vm_find_tls_creds(Vm *vm, const char *id, GError **errp);
 
 /* vm-devices.c: -device */
 bool vm_devices_start(Vm *vm, GError **errp);
@@ -231,6 +244,7 @@ extern const QmpCommand vm_qmp_migration_commands[];
 extern const QmpCommand vm_qmp_vmemdirect_commands[];
 extern const QmpCommand vm_qmp_balloon_commands[];
 extern const QmpCommand vm_qmp_qom_commands[];
+extern const QmpCommand vm_qmp_object_commands[];
 extern const QmpEventInfo vm_qmp_events[];
 
 #endif

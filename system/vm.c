@@ -247,6 +247,7 @@ typedef struct VmStep {
 
 static const VmStep steps[] = {
     { "memory lock", false, lock_start, NULL },
+    { "objects", false, vm_objects_start, vm_objects_stop },
     { "character devices", false, vm_chardevs_start, vm_chardevs_stop },
     { "images", false, vm_blocks_start, vm_blocks_stop },
     { "networks", false, vm_nets_start, vm_nets_stop },
@@ -303,6 +304,7 @@ static void add_tables(Vm *vm)
     monitor_server_add_commands(vm->monitor, vm_qmp_vmemdirect_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_balloon_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_qom_commands, vm);
+    monitor_server_add_commands(vm->monitor, vm_qmp_object_commands, vm);
     monitor_server_add_events(vm->monitor, vm_qmp_events);
 }
 
@@ -316,6 +318,8 @@ Vm *vm_new(VmOptions *take_options, GError **errp)
     vm->chardevs = g_ptr_array_new();
     vm->blocks = g_ptr_array_new();
     vm->nets = g_ptr_array_new();
+    vm->tls_creds = g_strdup("");
+    vm->tls_hostname = g_strdup("");
     vm->autostart = !take_options->paused;
     vm_requests_init(vm);
     vm->monitor = monitor_server_new();
@@ -344,6 +348,8 @@ void vm_free(Vm *vm)
     g_ptr_array_unref(vm->nets);
     g_main_loop_unref(vm->loop);
     vm_options_free(vm->options);
+    g_free(vm->tls_creds);
+    g_free(vm->tls_hostname);
     g_free(vm);
 }
 

@@ -28,7 +28,7 @@
  * the channel is shut down. hostname: whom the certificate of a server must
  * name; may be NULL unless tls_creds_wants_hostname(). On failure the channel
  * is as it was, less what came and went; code EPROTONOSUPPORT: what the peer
- * sends is no TLS.
+ * sends is no TLS; ETIMEDOUT: the deadline.
  */
 bool tls_channel_secure(VmChannel *ch, TlsCreds *creds, const char *hostname,
                         GError **errp);

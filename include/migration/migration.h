@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "crypto/tls-creds.h"
 #include "memory/placement.h"
 #include "memory/ram.h"
 #include "migration/vmstate.h"
@@ -131,6 +132,15 @@ void migration_get_capabilities(const Migration *m,
 /* Refused while a job runs. */
 bool migration_set_capabilities(Migration *m, const MigrationCapabilities *c,
                                 GError **errp);
+
+/*
+ * TLS for the next job: creds (a reference is taken; NULL: none) of a client
+ * at the source, of a server at the destination. hostname: whom the
+ * destination's certificate must name; NULL: the host of a tcp: URI. Refused
+ * while a job runs.
+ */
+bool migration_set_tls(Migration *m, TlsCreds *creds, const char *hostname,
+                       GError **errp);
 
 /*
  * "tcp:HOST:PORT", "unix:PATH", "exec:COMMAND", "file:PATH" or "fd:N", a

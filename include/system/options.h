@@ -32,8 +32,10 @@ typedef struct VmMonitorOption {
 } VmMonitorOption;
 
 typedef struct VmObjectOption {
-    char *type; /* "rng-random", "rng-builtin", "memory-backend-ram" */
+    char *type; /* "rng-random", "rng-builtin", "memory-backend-ram", or of
+                 * vm_options_is_user_object() */
     char *id;
+    VmKeyval *props;     /* of those; NULL for the others */
     char *filename;      /* rng */
     uint64_t size_bytes; /* memory-backend-ram */
 } VmObjectOption;
@@ -101,6 +103,9 @@ typedef struct VmOptions {
 VmOptions *vm_options_parse(int argc, char *const *argv, GError **errp);
 void vm_options_free(VmOptions *o);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmOptions, vm_options_free)
+
+/* Secrets and TLS credentials: they can be made at run time, too. */
+bool vm_options_is_user_object(const char *type);
 
 /* The text of -help, from the table. g_free(). */
 char *vm_options_help(void);

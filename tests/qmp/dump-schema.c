@@ -36,6 +36,7 @@ int main(void)
     dump_commands(vm_qmp_vmemdirect_commands);
     dump_commands(vm_qmp_balloon_commands);
     dump_commands(vm_qmp_qom_commands);
+    dump_commands(vm_qmp_object_commands);
     for (const QmpEventInfo *e = vm_qmp_events; e->name; e++) {
         printf("event %s\n", e->name);
         dump_arguments("member", e->members);
