@@ -7,11 +7,14 @@
  *
  *              vcpus_resume()                 KVM_RUN
  *     PARKED ------------------> RUNNING <--------------> IN GUEST
- *       ^                           |                        |
- *       |      EINTR while stop     |       immediate_exit   |
- *       +---------------------------+<------ and a signal ---+
- *       |      SHUTDOWN or error,   |
- *       +---------------------------+
+ *       ^                         ^ |                        |
+ *       |      EINTR while stop   | |       immediate_exit   |
+ *       +-------------------------|-+<------ and a signal ---+
+ *       |      SHUTDOWN or error, | |
+ *       +-------------------------|-+
+ *       |                         | | EINTR while throttled
+ *       |      woken while stop   | v
+ *       +---------------------- RESTING
  *
  * Pausing: the controller sets stop, then each immediate_exit, then sends
  * each thread the kick signal. Wherever a thread is, its next (or present)
@@ -22,13 +25,21 @@
  * an exit was handled. A repeated string instruction may exit again on that
  * way; it is handled like any other.
  *
+ * Resting: vcpu-throttle.c says when, and kicks. It is reached by EINTR only,
+ * too, so that who rests counts as parked: a pause does not wait for the
+ * scheduler to wake him. A vCPU that finds after an exit that it should rest
+ * sets its own immediate_exit to get there.
+ *
  * Invariants:
  *   (1) While parked, a vCPU's registers belong to the controller.
- *   (2) immediate_exit is written by the controller only: set before a kick,
- *       cleared while all are parked.
+ *   (2) immediate_exit is set by the controller, before a kick, and by the
+ *       vCPU's own thread. It is cleared under lock: by the controller while
+ *       stop ends, by the thread unless stop is set. A pause sets it under
+ *       lock after stop, so that no thread undoes that.
  *   (3) parked changes under lock, in the vCPU's own thread, but for the
- *       clearing in vcpus_resume(). A vCPU parks only while stop is set or
- *       it is stuck: a pause that was given up may be over before it came.
+ *       clearing in vcpus_resume(). A vCPU parks only while stop is set, it
+ *       is stuck, or it rests: a pause that was given up may be over before
+ *       it came. It leaves a rest under lock, and only if stop is not set.
  *   (4) The guest's clock runs only while stop is false.
  *
  * A thread asleep in a fault on guest memory inside KVM_RUN leaves it by the
@@ -52,6 +63,7 @@
 #include <sys/mman.h>
 
 #include "cpu-model-internal.h"
+#include "vcpu-throttle.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -95,6 +107,7 @@ struct Vcpus {
     VcpuMsrList msr_list;
     unsigned count;
     Vcpu *vcpu;
+    VcpuThrottle *throttle;
 
     /* Atomic. Set with release by the controller before the kick, read with
      * acquire by a vCPU after EINTR. */
@@ -123,6 +136,11 @@ static void install_kick_handler(void)
 static void set_immediate_exit(Vcpu *v, uint8_t value)
 {
     __atomic_store_n(&v->run->immediate_exit, value, __ATOMIC_RELEASE);
+}
+
+static void vcpu_kick(Vcpu *v)
+{
+    (void)pthread_kill(vm_thread_pthread(v->thread), VM_SIG_KICK);
 }
 
 /* Guest registers in a message; may be called by the vCPU's thread only. */
@@ -256,6 +274,30 @@ static void vcpu_handle_exit(Vcpu *v)
     }
 }
 
+/*
+ * After EINTR, rests if it is time to. The guest is owed nothing then, so
+ * that the vCPU counts as parked, and a pause need not wait until its thread
+ * has woken. Returns false if one has come.
+ */
+static bool vcpu_rest(Vcpu *v)
+{
+    Vcpus *vcpus = v->vcpus;
+    bool paused;
+
+    vm_mutex_lock(&vcpus->lock);
+    if (!vcpus_are_paused(vcpus)) {
+        set_immediate_exit(v, 0); /* (2) */
+    }
+    v->parked = true; /* (3) */
+    vm_cond_broadcast(&vcpus->changed);
+    vm_mutex_unlock(&vcpus->lock);
+    vcpu_throttle_rest(vcpus->throttle, v->index);
+    vm_mutex_lock(&vcpus->lock);
+    paused = v->parked = vcpus_are_paused(vcpus);
+    vm_mutex_unlock(&vcpus->lock);
+    return !paused;
+}
+
 /* Runs the guest until a pause or an error ends it. */
 static void vcpu_run(Vcpu *v)
 {
@@ -264,9 +306,13 @@ static void vcpu_run(Vcpu *v)
 
         if (r == 0) {
             vcpu_handle_exit(v);
+            if (vcpu_throttle_is_resting(v->vcpus->throttle)) {
+                set_immediate_exit(v, 1); /* (2): once that is complete */
+            }
         } else if (r == -EINTR) {
             /* Acquire: pairs with the release in vcpus_pause(). */
-            if (atomic_load_explicit(&v->vcpus->stop, memory_order_acquire)) {
+            if (atomic_load_explicit(&v->vcpus->stop, memory_order_acquire) ||
+                !vcpu_rest(v)) {
                 return;
             }
         } else if (r != -EAGAIN) { /* EAGAIN: an AP got its SIPI */
@@ -331,12 +377,15 @@ bool vcpus_pause_unless(Vcpus *vcpus, bool (*give_up)(void *opaque),
 
     /* Release: pairs with the acquire in vcpu_run(). */
     atomic_store_explicit(&vcpus->stop, true, memory_order_release);
+    vm_mutex_lock(&vcpus->lock);
     for (unsigned i = 0; i < vcpus->count; i++) {
-        Vcpu *v = &vcpus->vcpu[i];
-
-        set_immediate_exit(v, 1); /* (2) */
-        (void)pthread_kill(vm_thread_pthread(v->thread), VM_SIG_KICK);
+        set_immediate_exit(&vcpus->vcpu[i], 1); /* (2) */
     }
+    vm_mutex_unlock(&vcpus->lock);
+    for (unsigned i = 0; i < vcpus->count; i++) {
+        vcpu_kick(&vcpus->vcpu[i]);
+    }
+    vcpu_throttle_suspend(vcpus->throttle);
     vm_mutex_lock(&vcpus->lock);
     parked = vcpus_wait_parked_locked(vcpus, give_up, opaque);
     vm_mutex_unlock(&vcpus->lock);
@@ -380,6 +429,41 @@ void vcpus_resume(Vcpus *vcpus)
     }
     vm_cond_broadcast(&vcpus->changed);
     vm_mutex_unlock(&vcpus->lock);
+    vcpu_throttle_resume(vcpus->throttle);
+}
+
+static int64_t throttle_cpu_time_ns(void *opaque, unsigned cpu)
+{
+    Vcpus *vcpus = opaque;
+
+    return vm_thread_cpu_ns(vcpus->vcpu[cpu].thread);
+}
+
+static void throttle_kick(void *opaque, unsigned cpu)
+{
+    Vcpus *vcpus = opaque;
+
+    vcpu_kick(&vcpus->vcpu[cpu]);
+}
+
+static const VcpuThrottleOps throttle_ops = { throttle_cpu_time_ns,
+                                              throttle_kick };
+
+/*
+ * A run of half a millisecond is ten times what it costs to come and go, so
+ * that the share is what it is said to be; else the cycle is short, since a
+ * guest's network and clocks bear short rests best. At 99 % it is 50 ms.
+ */
+static const VcpuThrottleTimes throttle_times = {
+    .cycle_ns = 10 * VM_NS_PER_MS,
+    .run_min_ns = VM_NS_PER_MS / 2,
+    .look_ns = 2 * VM_NS_PER_MS,
+    .awake_ns = VM_NS_PER_MS / 10,
+};
+
+void vcpus_set_throttle(Vcpus *vcpus, unsigned percent)
+{
+    vcpu_throttle_set(vcpus->throttle, percent);
 }
 
 /*
@@ -627,6 +711,9 @@ Vcpus *vcpus_new(KvmVm *kvm, AddressSpace *memory, AddressSpace *ports,
         vcpus->vcpu[i].index = i;
         vcpus->vcpu[i].fd = -1;
     }
+    vcpus->throttle = vcpu_throttle_new(count, &throttle_times, &throttle_ops,
+                                        vcpus);
+    vcpu_throttle_suspend(vcpus->throttle); /* as stop is set */
     if (!vcpus_setup(vcpus, model, errp)) {
         return NULL;
     }
@@ -666,6 +753,7 @@ void vcpus_free(Vcpus *vcpus)
     if (vcpus->vcpu && vcpus->vcpu[0].thread) {
         vcpus_join(vcpus);
     }
+    vcpu_throttle_free(vcpus->throttle);
     for (unsigned i = 0; i < vcpus->count; i++) {
         vcpu_done(&vcpus->vcpu[i]);
     }

@@ -289,6 +289,18 @@ int vm_thread_tid(const VmThread *thread)
     return thread->tid;
 }
 
+int64_t vm_thread_cpu_ns(const VmThread *thread)
+{
+    struct timespec t = { 0 };
+    clockid_t clock;
+
+    /* Neither can fail for a thread that has not been joined. */
+    if (pthread_getcpuclockid(thread->pthread, &clock) == 0) {
+        (void)clock_gettime(clock, &t);
+    }
+    return t.tv_sec * VM_NS_PER_SEC + t.tv_nsec;
+}
+
 void vm_thread_allow_signal(int signum)
 {
     sigset_t set;

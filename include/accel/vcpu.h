@@ -92,6 +92,12 @@ int vcpus_thread_id(const Vcpus *vcpus, unsigned cpu);
 extern const VMStateDescription vcpu_vmstate;
 void *vcpus_state(Vcpus *vcpus, unsigned cpu); /* opaque of vcpu_vmstate */
 
-/* throttle for convergence comes later; kvmclock_ctrl on resume is inside. */
+/*
+ * The share of their time that vCPUs stay out of the guest, in percent, up to
+ * 99; 0, as at first: none. A vCPU that sleeps is not disturbed, a handler of
+ * an exit not interrupted, and a pause is as quick as ever: it ends a rest.
+ * Any thread, one at a time; does not wait, and holds across a pause.
+ */
+void vcpus_set_throttle(Vcpus *vcpus, unsigned percent);
 
 #endif

@@ -105,6 +105,7 @@ void vm_thread_join(VmThread *thread);
 bool vm_thread_is_self(const VmThread *thread);
 pthread_t vm_thread_pthread(const VmThread *thread);
 int vm_thread_tid(const VmThread *thread); /* kernel thread id */
+int64_t vm_thread_cpu_ns(const VmThread *thread); /* CPU time it has used */
 
 /* Unblocks signum for the calling thread; its handler is the caller's. */
 void vm_thread_allow_signal(int signum);

@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "accel/vcpu.h"
 #include "kvm-internal.h"
@@ -359,7 +360,7 @@ static Vm *vm_new(Devices *devices, unsigned cpus, const char *model)
 
 static void vm_free(Vm *vm)
 {
-    vm->devices->hold = 0;
+    vm->devices->let_go = 1; /* also in a round that begins meanwhile */
     vcpus_free(vm->vcpus);
     kvm_vm_free(vm->kvm);
     address_space_free(vm->memory);
@@ -487,8 +488,18 @@ static void test_smp(void)
     vm_free(vm);
 }
 
-static void pause_resume(const char *model, bool long_mode, unsigned times)
+static int compare_ns(const void *a, const void *b)
 {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Returns the median duration of a pause. */
+static int64_t pause_resume(const char *model, bool long_mode, unsigned times,
+                            unsigned throttle)
+{
+    g_autofree int64_t *took_ns = g_new0(int64_t, times);
     Devices d = { .sequence = true };
     Vm *vm = vm_new(&d, 1, model);
     int64_t start;
@@ -500,6 +511,7 @@ static void pause_resume(const char *model, bool long_mode, unsigned times)
         LOAD(vm, CODE_GPA, guest_sequence);
         vm_boot(vm);
     }
+    vcpus_set_throttle(vm->vcpus, throttle);
     start = vm_clock_ns();
     for (unsigned i = 0; i < times; i++) {
         uint32_t seen;
@@ -508,18 +520,27 @@ static void pause_resume(const char *model, bool long_mode, unsigned times)
         if (i % 16 == 0) {
             wait_above(&d.port_written, d.port_written);
         }
+        if (throttle) {
+            g_usleep(200 * (i % 8)); /* most are at rest then */
+        }
+        took_ns[i] = vm_clock_ns();
         vcpus_pause(vm->vcpus);
+        took_ns[i] = vm_clock_ns() - took_ns[i];
         seen = d.port_written;
         vcpus_pause(vm->vcpus); /* idempotent */
         g_assert_true(vcpus_are_paused(vm->vcpus));
         g_assert_cmpuint(d.port_written, ==, seen);
         check_sequence(&d);
     }
-    g_test_message("%u pauses in %" G_GINT64_FORMAT " ms, %u rounds", times,
-                   (int64_t)((vm_clock_ns() - start) / VM_NS_PER_MS),
-                   d.port_written);
+    qsort(took_ns, times, sizeof(*took_ns), compare_ns);
+    g_test_message("%u pauses in %" G_GINT64_FORMAT " ms, %u rounds; median "
+                   "%" G_GINT64_FORMAT " us, longest %" G_GINT64_FORMAT " us",
+                   times, (int64_t)((vm_clock_ns() - start) / VM_NS_PER_MS),
+                   d.port_written, took_ns[times / 2] / 1000,
+                   took_ns[times - 1] / 1000);
     g_assert_cmpuint(d.port_written, >, times / 16);
     vm_free(vm);
+    return took_ns[times / 2];
 }
 
 static bool give_up(void *opaque)
@@ -566,12 +587,99 @@ static void test_pause_given_up(void)
 
 static void test_pause(void)
 {
-    pause_resume("qemu64", /* long_mode= */ false, 1000);
+    pause_resume("qemu64", /* long_mode= */ false, 1000, 0);
 }
 
 static void test_pause_host(void)
 {
-    pause_resume("host", /* long_mode= */ true, 200);
+    pause_resume("host", /* long_mode= */ true, 200, 0);
+}
+
+/* A pause ends a rest, which else lasts 50 ms, and loses nothing. */
+static void test_throttle_pause(void)
+{
+    g_assert_cmpint(pause_resume("qemu64", /* long_mode= */ false, 400, 99),
+                    <, 10 * VM_NS_PER_MS);
+}
+
+/* Of a thread of this process; the clock's number is the kernel's ABI. */
+static int64_t thread_cpu_ns(int tid)
+{
+    struct timespec t;
+
+    g_assert_cmpint(clock_gettime((clockid_t)((~(unsigned)tid << 3) | 6), &t),
+                    ==, 0);
+    return t.tv_sec * VM_NS_PER_SEC + t.tv_nsec;
+}
+
+/* How often a thread has gone to sleep. */
+static guint64 thread_sleeps(int tid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/task/%d/status", tid);
+    g_autofree char *text = NULL;
+    const char *line;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    line = strstr(text, "\nvoluntary_ctxt_switches:");
+    g_assert_nonnull(line);
+    return g_ascii_strtoull(strchr(line, ':') + 1, NULL, 10);
+}
+
+/* The share of a CPU, in percent, that a vCPU uses during some time. */
+static double used_percent(Vm *vm, unsigned cpu, int64_t ns)
+{
+    int tid = vcpus_thread_id(vm->vcpus, cpu);
+    int64_t start_ns = vm_clock_ns();
+    int64_t cpu_ns = thread_cpu_ns(tid);
+
+    g_usleep((gulong)(ns / 1000));
+    cpu_ns = thread_cpu_ns(tid) - cpu_ns;
+    return (double)cpu_ns * 100 / (double)(vm_clock_ns() - start_ns);
+}
+
+/* A busy host may give a vCPU much less, or let it run on for a while. */
+static void expect_share(Vm *vm, double low, double high)
+{
+    double used = 0;
+
+    for (unsigned i = 0; i < 10; i++) {
+        used = used_percent(vm, 0, VM_NS_PER_SEC / 2);
+        if (used >= low && used <= high) {
+            g_test_message("%.1f %%", used);
+            return;
+        }
+    }
+    g_test_message("%.1f %% is not in %.1f to %.1f", used, low, high);
+    g_test_fail();
+}
+
+/* A vCPU runs for the rest of its time, one that sleeps is not woken for it,
+ * and a guest that counts its exits finds none missing. */
+static void test_throttle_share(void)
+{
+    Devices d = { .sequence = true };
+    Vm *vm = vm_new(&d, 2, "qemu64"); /* CPU 1 waits for a SIPI */
+    int sleeper = vcpus_thread_id(vm->vcpus, 1);
+    guint64 sleeps;
+
+    LOAD(vm, CODE_GPA, guest_sequence);
+    vm_boot(vm);
+    vcpus_set_throttle(vm->vcpus, 50);
+    vcpus_resume(vm->vcpus);
+    wait_above(&d.port_written, 100);
+    sleeps = thread_sleeps(sleeper);
+    expect_share(vm, 5, 65);
+    vcpus_set_throttle(vm->vcpus, 90);
+    expect_share(vm, 1, 25);
+    vcpus_set_throttle(vm->vcpus, 99);
+    expect_share(vm, 0.1, 10);
+    /* There were more than a hundred rests. */
+    g_assert_cmpuint(thread_sleeps(sleeper), <, sleeps + 20);
+    vcpus_set_throttle(vm->vcpus, 0);
+    expect_share(vm, 12, 101);
+    vcpus_pause(vm->vcpus);
+    check_sequence(&d);
+    vm_free(vm);
 }
 
 /* Two CPUs; one of them waits for a SIPI that never comes. */
@@ -1024,6 +1132,8 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/pause/in-fault", test_pause_in_fault);
     g_test_add_func("/kvm/pause/in-fault-ring-3",
                     test_pause_in_fault_ring_3);
+    g_test_add_func("/kvm/throttle/pause", test_throttle_pause);
+    g_test_add_func("/kvm/throttle/share", test_throttle_share);
     g_test_add_func("/kvm/round-trip", test_round_trip);
     g_test_add_func("/kvm/hop", test_hop);
     g_test_add_func("/kvm/hop/host-64", test_hop64);

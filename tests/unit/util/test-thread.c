@@ -86,6 +86,7 @@ static void test_kick(void)
 
     g_assert_cmpint(sigaction(VM_SIG_KICK, &action, NULL), ==, 0);
     thread = vm_thread_new("vcpu", wait_for_kick, NULL);
+    g_assert_cmpint(vm_thread_cpu_ns(thread), >, 0); /* it lives */
     g_assert_cmpint(pthread_kill(vm_thread_pthread(thread), VM_SIG_KICK), ==,
                     0);
     vm_thread_join(thread); /* hangs if the signal stays blocked */
