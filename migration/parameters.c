@@ -23,6 +23,14 @@ const MigrationParameterInfo migration_parameter_infos[] = {
     PARAMETER("announce-max", announce_max_ms, 0, 100000, 550),
     PARAMETER("announce-rounds", announce_rounds, 0, 1000, 5),
     PARAMETER("announce-step", announce_step_ms, 1, 10000, 100),
+    PARAMETER("throttle-trigger-threshold", throttle_trigger_threshold, 1,
+              100, 50),
+    PARAMETER("cpu-throttle-initial", cpu_throttle_initial, 1, 99, 20),
+    PARAMETER("cpu-throttle-increment", cpu_throttle_increment, 1, 99, 10),
+    { "cpu-throttle-tailslow",
+      offsetof(MigrationParameters, cpu_throttle_tailslow), 0, 1, 0,
+      .is_bool = true },
+    PARAMETER("max-cpu-throttle", max_cpu_throttle, 1, 99, 99),
 };
 const size_t migration_parameter_count =
     G_N_ELEMENTS(migration_parameter_infos);
@@ -55,6 +63,11 @@ bool mig_parameters_check(const MigrationParameters *p, GError **errp)
                                 "range of %" PRIu64 " to %" PRIu64,
                                 info->name, info->minimum, info->maximum);
         }
+    }
+    if (p->max_cpu_throttle < p->cpu_throttle_initial) {
+        return vm_error_set(errp, 0,
+                            "Parameter 'max-cpu-throttle' expects an integer "
+                            "in the range of cpu-throttle-initial to 99");
     }
     return true;
 }

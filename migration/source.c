@@ -48,6 +48,7 @@
 #include "link.h"
 #include "ram-send.h"
 #include "return-path.h"
+#include "throttle.h"
 #include "util/bits.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -94,6 +95,7 @@ typedef struct Source {
     bool tracking;
     uint32_t pass;
     double bytes_per_ns; /* 0: not known yet */
+    MigThrottle throttle;
     int64_t pass_start_ns;
     uint64_t pass_start_bytes;
     uint64_t pass_start_pages;
@@ -369,12 +371,16 @@ static bool sync_dirty(Source *src, GError **errp)
     return true;
 }
 
+static uint64_t dirty_bytes(const Source *src)
+{
+    return vm_bitmap_count(src->dirty, 0, src->pages) * RAM_PAGE_BYTES;
+}
+
 /* Whether what is dirty now can be sent within the downtime limit. */
 static bool rest_fits(Source *src)
 {
     MigrationParameters p;
-    double bytes = (double)vm_bitmap_count(src->dirty, 0, src->pages) *
-                   RAM_PAGE_BYTES;
+    double bytes = (double)dirty_bytes(src);
     double expected_ms;
 
     vm_mutex_lock(&src->m->lock);
@@ -386,6 +392,39 @@ static bool rest_fits(Source *src)
     src->m->info.expected_downtime_ms = (int64_t)expected_ms;
     vm_mutex_unlock(&src->m->lock);
     return expected_ms <= (double)p.downtime_limit_ms;
+}
+
+static void throttle(Source *src, unsigned percent)
+{
+    src->vm->throttle(src->vm->opaque, percent);
+    MIG_INFO(src->m, info->cpu_throttle_percent = percent);
+}
+
+static void unthrottle(Source *src)
+{
+    if (src->throttle.percent) {
+        src->throttle.percent = 0;
+        throttle(src, 0);
+    }
+}
+
+/* After a pass: all that is dirty was dirtied since it began. */
+static void converge(Source *src)
+{
+    MigrationParameters p;
+
+    if (!src->m->capabilities.auto_converge) {
+        return;
+    }
+    vm_mutex_lock(&src->m->lock);
+    p = src->m->parameters;
+    vm_mutex_unlock(&src->m->lock);
+    if (mig_throttle_pass(&src->throttle, &p, dirty_bytes(src),
+                          mig_stream_bytes_written(src->s) -
+                              src->pass_start_bytes,
+                          vm_clock_ns() - src->pass_start_ns)) {
+        throttle(src, src->throttle.percent);
+    }
 }
 
 static bool precopy(Source *src, GError **errp)
@@ -401,6 +440,7 @@ static bool precopy(Source *src, GError **errp)
         if (rest_fits(src)) {
             return true;
         }
+        converge(src);
         begin_pass(src);
         if (!mig_ram_send_dirty(src->ram, src->dirty, /* stopped= */ false,
                                 errp) ||
@@ -430,6 +470,7 @@ static bool stop_vm(Source *src, GError **errp)
         return vm_error_set(errp, -err, "cannot stop the VM");
     }
     src->stage = STAGE_STOPPED;
+    unthrottle(src); /* not earlier: until it stood, the guest could write */
     MIG_INFO(src->m, {
         info->stop_us = us_since(src->stop_ns);
         info->precopy_bytes = mig_stream_bytes_written(src->s);
@@ -714,6 +755,7 @@ void mig_source_run(void *arg)
     bool ok = migrate(&src, &error);
     bool cancelled;
 
+    unthrottle(&src);
     if (!ok) {
         go_on(&src, &error); /* first: the VM is waiting */
         explain(&src, &error);

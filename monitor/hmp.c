@@ -183,6 +183,10 @@ static void info_migrate(Monitor *mon)
                            get_u64(v, times[i]));
         }
     }
+    if (json_object_object_get_ex(v, "cpu-throttle-percentage", &part)) {
+        monitor_printf(mon, "%-18s %" PRIu64 " %%\n", "CPU throttle",
+                       get_u64(v, "cpu-throttle-percentage"));
+    }
     if (json_object_object_get_ex(v, "ram", &part)) {
         info_migrate_ram(mon, part);
     }

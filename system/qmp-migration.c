@@ -135,6 +135,28 @@ static void set_string(char **to, const char *value)
     }
 }
 
+/* What is not given stays. */
+static void read_parameter(json_object *args,
+                           const MigrationParameterInfo *info,
+                           uint64_t *value)
+{
+    if (info->is_bool) {
+        *value = qmp_arg_bool(args, info->name, *value != 0);
+    } else {
+        (void)qmp_arg_u64(args, info->name, value);
+    }
+}
+
+static void put_parameter(json_object *reply,
+                          const MigrationParameterInfo *info, uint64_t value)
+{
+    if (info->is_bool) {
+        qmp_put_bool(reply, info->name, value != 0);
+    } else {
+        qmp_put_u64(reply, info->name, value);
+    }
+}
+
 static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
                                json_object **ret_value, GError **errp)
 {
@@ -154,7 +176,7 @@ static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
     for (size_t i = 0; i < migration_parameter_count; i++) {
         const MigrationParameterInfo *info = &migration_parameter_infos[i];
 
-        (void)qmp_arg_u64(args, info->name, parameter_at(&p, info));
+        read_parameter(args, info, parameter_at(&p, info));
     }
     if (!migration_set_parameters(vm->migration, &p, errp)) {
         return false;
@@ -179,7 +201,7 @@ static bool run_query_parameters(void *opaque, Monitor *mon,
     for (size_t i = 0; i < migration_parameter_count; i++) {
         const MigrationParameterInfo *info = &migration_parameter_infos[i];
 
-        qmp_put_u64(*ret_value, info->name, *parameter_at(&p, info));
+        put_parameter(*ret_value, info, *parameter_at(&p, info));
     }
     qmp_put_str(*ret_value, "tls-creds", vm->tls_creds);
     qmp_put_str(*ret_value, "tls-hostname", vm->tls_hostname);
@@ -197,6 +219,7 @@ static const struct {
     const char *name; /* QEMU's */
     size_t offset;    /* of a bool in Capabilities */
 } capabilities[] = {
+    { "auto-converge", offsetof(Capabilities, job.auto_converge) },
     { "events", offsetof(Capabilities, events) },
     { "pause-before-switchover",
       offsetof(Capabilities, job.pause_before_switchover) },
@@ -413,6 +436,10 @@ static void migrate_times(json_object *reply, const MigrationInfo *info)
     } else {
         qmp_put_int(reply, "expected-downtime", info->expected_downtime_ms);
     }
+    if (info->cpu_throttle_percent) {
+        qmp_put_int(reply, "cpu-throttle-percentage",
+                    info->cpu_throttle_percent);
+    }
 }
 
 static void migrate_blocker(json_object *reply, Vm *vm)
@@ -483,6 +510,11 @@ static const QmpArgument parameters_args[] = {
     { "tls-creds", "str", .optional = true },
     { "tls-hostname", "str", .optional = true },
     { "tls-authz", "str", .optional = true },
+    { "throttle-trigger-threshold", "size", .optional = true },
+    { "cpu-throttle-initial", "size", .optional = true },
+    { "cpu-throttle-increment", "size", .optional = true },
+    { "cpu-throttle-tailslow", "bool", .optional = true },
+    { "max-cpu-throttle", "size", .optional = true },
     { NULL },
 };
 static const QmpArgument announce_args[] = {

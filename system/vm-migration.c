@@ -87,6 +87,11 @@ static int resume_main(Vm *vm, void *arg)
     return 0;
 }
 
+static void op_throttle(void *opaque, unsigned percent)
+{
+    vcpus_set_throttle(((Vm *)opaque)->vcpus, percent);
+}
+
 static void op_resume(void *opaque)
 {
     (void)vm_call_main(opaque, resume_main, NULL); /* at exit: no need */
@@ -339,6 +344,7 @@ bool vm_migration_start(Vm *vm, GError **errp)
         .placement = vm->placement,
         .stop = op_stop,
         .resume = op_resume,
+        .throttle = op_throttle,
         .start = op_start,
         .inactivate = op_inactivate,
         .activate = op_activate,

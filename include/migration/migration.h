@@ -73,6 +73,9 @@ typedef struct MigrationVm {
      * has none. */
     bool (*inactivate)(void *opaque, GError **errp);
     bool (*activate)(void *opaque, GError **errp);
+    /* The share of their time that vCPUs rest, in percent, 0 to 99; 0: none,
+     * as at first. It holds across stop(), which it must not make slower. */
+    void (*throttle)(void *opaque, unsigned percent);
     /* Devices to save or load, in order; g_array of MigrationDevice, which
      * the caller unrefs. Called once the VM is stopped (source) or built
      * (destination). The pair (vmsd->name, instance) is unique. */
@@ -102,6 +105,10 @@ typedef struct MigrationParameters {
      * with pauses that begin with initial and grow by step up to max. */
     uint64_t announce_initial_ms, announce_max_ms, announce_step_ms;
     uint64_t announce_rounds;
+    /* auto_converge; all in percent. docs/qmp.md has their meaning. */
+    uint64_t throttle_trigger_threshold;
+    uint64_t cpu_throttle_initial, cpu_throttle_increment, max_cpu_throttle;
+    uint64_t cpu_throttle_tailslow; /* a bool */
 } MigrationParameters;
 
 /* Their names, limits and defaults, which are QEMU's. */
@@ -109,6 +116,7 @@ typedef struct MigrationParameterInfo {
     const char *name;
     size_t offset; /* of an uint64_t in MigrationParameters */
     uint64_t minimum, maximum, initial;
+    bool is_bool; /* 0 or 1 */
 } MigrationParameterInfo;
 extern const MigrationParameterInfo migration_parameter_infos[];
 extern const size_t migration_parameter_count;
@@ -126,6 +134,9 @@ typedef struct MigrationCapabilities {
     /* The source stops the VM, then waits in PRE_SWITCHOVER for
      * migration_continue(). */
     bool pause_before_switchover;
+    /* The source slows the guest down while it dirties memory faster than
+     * that can be sent. */
+    bool auto_converge;
 } MigrationCapabilities;
 void migration_get_capabilities(const Migration *m,
                                 MigrationCapabilities *ret);
@@ -169,6 +180,7 @@ typedef struct MigrationInfo {
     uint64_t normal_pages, duplicate_pages; /* duplicate: zero pages */
     uint64_t dirty_sync_count; /* passes begun */
     uint64_t dirty_pages_rate, pages_per_second;
+    unsigned cpu_throttle_percent; /* 0: the guest is not slowed down */
     uint64_t precopy_bytes, downtime_bytes; /* source: transferred_bytes while
                                              * the VM ran, and after */
     double mbps;

@@ -182,7 +182,8 @@ def capabilities():
     with Vm() as vm:
         qmp = vm.client()
         assert set(current(qmp).values()) == {False}
-        assert set(current(qmp)) == {"events", "pause-before-switchover",
+        assert set(current(qmp)) == {"auto-converge", "events",
+                                     "pause-before-switchover",
                                      "return-path"}
         assert qmp.ask("migrate-set-capabilities",
                        {"capabilities": entry(True)}) == {"return": {}}

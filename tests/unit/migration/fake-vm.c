@@ -428,6 +428,21 @@ bool fake_vm_runs(FakeVm *f)
     return runs;
 }
 
+static void note_throttle(FakeVm *f, int what)
+{
+    g_array_append_val(f->throttles, what);
+}
+
+static void vm_throttle(void *opaque, unsigned percent)
+{
+    FakeVm *f = opaque;
+
+    note_throttle(f, (int)percent);
+    if (f->calm_percent) {
+        atomic_store(&f->pager->redirty, percent < f->calm_percent);
+    }
+}
+
 static int vm_stop(void *opaque, bool *ret_was_running)
 {
     FakeVm *f = opaque;
@@ -435,6 +450,7 @@ static int vm_stop(void *opaque, bool *ret_was_running)
     if (f->fail_stop) {
         return -EBUSY;
     }
+    note_throttle(f, FAKE_STOP);
     atomic_fetch_add(&f->stops, 1);
     *ret_was_running = fake_vm_runs(f);
     set_running(f, false);
@@ -445,6 +461,7 @@ static void vm_resume(void *opaque)
 {
     FakeVm *f = opaque;
 
+    note_throttle(f, FAKE_RESUME);
     atomic_fetch_add(&f->resumes, 1);
     set_running(f, true);
 }
@@ -544,6 +561,7 @@ FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config)
                                   config->budget_pages);
     }
     f->statuses = g_array_new(FALSE, FALSE, sizeof(MigrationStatus));
+    f->throttles = g_array_new(FALSE, FALSE, sizeof(int));
     vm_mutex_init(&f->device_lock, VM_RANK_DEVICE);
     vm_mutex_init(&f->guest_lock, VM_RANK_RUN_STATE);
     vm_cond_init(&f->guest_cond);
@@ -554,6 +572,7 @@ FakeVm *fake_vm_new(FakeWorld *world, const FakeVmConfig *config)
         .placement = f->plain ? f->plain : &f->pager->placement,
         .stop = vm_stop,
         .resume = vm_resume,
+        .throttle = vm_throttle,
         .start = vm_start,
         .inactivate = vm_inactivate,
         .activate = vm_activate,
@@ -587,6 +606,7 @@ void fake_vm_free(FakeVm *f)
     vm_mutex_done(&f->guest_lock);
     vm_mutex_done(&f->device_lock);
     g_array_unref(f->statuses);
+    g_array_unref(f->throttles);
     g_free(f->error);
     g_free(f->device[0].blob);
     g_free(f->device[1].blob);

@@ -33,6 +33,9 @@ typedef struct FakeDevice {
 
 typedef struct FakePager FakePager;
 
+#define FAKE_STOP (-1)
+#define FAKE_RESUME (-2)
+
 typedef struct FakeVmConfig {
     uint64_t pages;
     uint32_t chunk_pages;
@@ -55,6 +58,14 @@ typedef struct FakeVm {
     GArray *statuses; /* of MigrationStatus */
     char *error;
     uint64_t passes; /* the last one that has begun */
+
+    /* What happened to the vCPUs, in order: shares of throttle(), and
+     * FAKE_STOP, FAKE_RESUME. Written by the job's thread; read it when the
+     * job is over. */
+    GArray *throttles; /* of int */
+    /* Set by tests before a job: the guest dirties nothing while throttled
+     * so much; 0: however much. */
+    unsigned calm_percent;
 
     /* Set by tests before a job: failures on demand. */
     atomic_bool fail_stop, fail_start, fail_inactivate, fail_activate;
