@@ -81,7 +81,8 @@ def ram_rss_bytes(pid):
 
 
 class KernelSwap:
-    """A group and a swap file, from construction to close()."""
+    """A group and a swap file, from construction to close(); swap_mib=0: a
+    group only, to see how much memory its processes take."""
 
     def __init__(self, directory, swap_mib):
         self.group = os.path.join(GROUPS, 'vmt-bench-%d' % os.getpid())
@@ -92,7 +93,8 @@ class KernelSwap:
         try:
             os.mkdir(self.group)
             write_text(self.group + '/memory.swappiness', 100)
-            self.make_swap(swap_mib)
+            if swap_mib:
+                self.make_swap(swap_mib)
         except BaseException:
             self.close()
             raise
@@ -110,6 +112,10 @@ class KernelSwap:
 
     def roomy(self, mib):
         write_text(self.group + '/memory.limit_in_bytes', mib * MIB)
+
+    def highest_bytes(self):
+        """Of all memory of the group at a time, its page cache included."""
+        return read_number(self.group + '/memory.max_usage_in_bytes')
 
     def prefix(self, huge=False):
         """Put before a command line, runs it in the group."""

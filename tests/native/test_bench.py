@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""tests/bench/pager works: one command gives figures, targets, a table and a
-picture, and leaves nothing behind, also when it is killed."""
+"""tests/bench/pager and tests/bench/migration work: one command gives figures,
+targets, a table and a picture, and leaves nothing behind, also when it is
+killed."""
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.join(REPO, 'tests', 'bench'))
 import kernel_swap  # noqa: E402
 
 PAGER = os.path.join(REPO, 'tests', 'bench', 'pager')
+MIGRATION = os.path.join(REPO, 'tests', 'bench', 'migration')
 
 
 def environment(t):
@@ -97,6 +99,33 @@ def pager_killed(t):
     check(not os.path.exists(group), '%s is left', group)
 
 
-TESTS = [(f.__name__, f) for f in (pager_quick, pager_killed)]
+def migration_quick(t):
+    need(stock=True)
+    why = kernel_swap.reason()
+    if why:
+        raise Skip(why)
+    out = os.path.join(t.dir, 'out')
+    done = subprocess.run(
+        [MIGRATION, '--quick', '--guest', 'idle', '--setup', 'ours to 50 %',
+         '--setup', 'stock to swap 50 %', '--write', out],
+        env=environment(t), capture_output=True, text=True,
+        timeout=240 * PATIENCE, check=False)
+    check(done.returncode == 0, 'exit status %d: %s', done.returncode,
+          done.stderr)
+    with open(os.path.join(out, 'migration.json')) as f:
+        runs = {r['setup']: r for r in json.load(f)['runs']}
+    check(set(runs) == {'ours to 50 %', 'stock to swap 50 %'},
+          'measured: %s', sorted(runs))
+    ours = runs['ours to 50 %']
+    check(ours['converged'] and ours['to-swap-mib'] > 0, 'figures: %r', ours)
+    check(ours['destination-high-mib'] <= ours['destination-budget-mib'] + 64,
+          'the destination took %d MiB', ours['destination-high-mib'])
+    check(ours['speed']['after'] > 0, 'the guest does not run: %r', ours)
+    xml.etree.ElementTree.parse(os.path.join(out, 'migration.svg'))
+    check_left_nothing(t)
+
+
+TESTS = [(f.__name__, f) for f in (pager_quick, pager_killed,
+                                   migration_quick)]
 for _, f in TESTS:
     f.limit = 300

@@ -20,9 +20,12 @@ sys.path.insert(0, os.path.join(TOP, "tests", "bench"))
 # pylint: disable=wrong-import-position
 import bench  # noqa: E402
 import histogram  # noqa: E402
+import move_report  # noqa: E402
+import moves  # noqa: E402
 import picture  # noqa: E402
 import report  # noqa: E402
 import targets  # noqa: E402
+import timelines  # noqa: E402
 
 
 def close(a, b):
@@ -195,6 +198,70 @@ def test_killed_rival_is_told():
     del killed["ops"]
     page = report.markdown(results(a_run(0, "ours", 1), killed), "x")
     assert "killed 4 times" in page, page
+
+
+def a_move(run, setup, total, *, guest="key-value", converged=True, **more):
+    out = {"setup": setup, "guest": guest, "mem-mib": 1024, "run": run,
+           "link": "loopback", "converged": converged,
+           "source-grew-mib": 1.0}
+    if converged:
+        out.update({"total-ms": total, "downtime-ms": total / 10,
+                    "speed": {"before": 1000.0, "first-pass": 900.0,
+                              "after": 500.0},
+                    "paged-in": 0, "paged-out": 0, **more})
+    return out
+
+
+def move_line(results_, part):
+    found = [t for t in move_report.target_lines(results_) if part in t.name]
+    assert len(found) == 1, [t.name for t in found]
+    return found[0]
+
+
+def test_move_targets():
+    r = results(*(a_move(run, setup, total) for run in range(3)
+                  for setup, total in (("stock", 1000), ("ours", 400),
+                                       ("ours to 50 %", 600 + 100 * run),
+                                       ("ours 50 % to 50 %", 500))))
+    t = move_line(r, "total time to 50 % / stock with enough")
+    assert close(t.value, 0.7) and t.reached
+    assert close(move_line(r, "downtime to 50 % / stock with").value, 0.7)
+    t = move_line(r, "50 % to 50 % / enough to enough")
+    assert close(t.value, 1.25) and not t.reached
+    assert close(move_line(r, "first second to 50 %").value, 0.5)
+    assert move_line(r, "that, ours / stock").value is None
+
+
+def test_moves_that_do_not_converge():
+    runs = [a_move(0, "stock", 0, guest="write-heavy", converged=False),
+            a_move(0, "ours, throttled", 900, guest="write-heavy")]
+    r = results(*runs)
+    assert move_line(r, "throttled, ours converges").reached
+    assert move_line(r, "without throttling, stock").reached
+    assert "did not converge" in move_report.markdown(r, "x")
+    runs[0]["converged"] = True
+    runs[0]["total-ms"] = 5
+    assert not move_line(results(*runs), "without throttling").reached
+
+
+def test_guest_speed():
+    def line(s, done):
+        return (s, "a", s * 1e6, done, 0, 0)
+    assert close(moves.speed([line(1.0, 0), line(1.5, 50), line(3.0, 200)]),
+                 100)
+    # Both lines were read at once; the guest knows better.
+    assert close(moves.speed([(5, "a", 0, 0, 0, 0), (5, "a", 1e6, 7, 3, 0)]),
+                 10)
+    assert moves.speed([line(1.0, 0)]) is None
+
+
+def test_timelines():
+    run = a_move(0, "ours", 800, timeline=[(-0.1, 5), (0.4, 9), (2.0, 7)],
+                 samples=[[0.0, "active", 1, 0, 0, 0],
+                          [0.8, "completed", 3, 4 << 20, 3 << 20, 1 << 20]])
+    svg = timelines.draw(results(run))
+    xml.etree.ElementTree.fromstring(svg)
+    assert "key-value: ours" in svg and "800 ms" in svg
 
 
 def test_failures_are_told():
