@@ -5,9 +5,10 @@
  *
  * The sequence guest keeps a count in a register. Each round it writes the
  * count to a port and to MMIO, and reads both back from devices that answer
- * with counts of their own; any exit that is lost, repeated or answered
- * twice breaks one of the three sequences, and the guest says so on the
- * error port. It is paused, resumed and moved to other VMs in mid-flight.
+ * with counts of their own, and count the reads; any exit that is lost,
+ * repeated or answered twice breaks one of the sequences, and the guest says
+ * so on the error port, or the devices see it. It is paused, resumed and moved
+ * to other VMs in mid-flight.
  *
  * Skipped, with the reason, where /dev/kvm cannot be used.
  */
@@ -206,6 +207,7 @@ GUEST(guest_crash);
 /* What the devices share; survives a move from VM to VM. */
 typedef struct Devices {
     _Atomic uint32_t port_written, mmio_written;
+    _Atomic uint32_t port_reads, mmio_reads; /* as many */
     _Atomic uint32_t bad;  /* sequence errors seen by the devices */
     _Atomic uint32_t errors; /* writes to the error port */
     _Atomic uint32_t done; /* writes to the done port */
@@ -231,7 +233,11 @@ static uint64_t sequence_read(void *opaque, uint64_t offset, unsigned size)
 {
     Devices *d = opaque;
 
-    return d->sequence ? d->port_written : 0xa0 + d->n_bytes++;
+    if (d->sequence) {
+        d->bad += ++d->port_reads != d->port_written;
+        return d->port_written;
+    }
+    return 0xa0 + d->n_bytes++;
 }
 
 static void sequence_write(void *opaque, uint64_t offset, uint64_t value,
@@ -253,6 +259,7 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
     uint64_t value = 0;
 
     if (d->sequence) {
+        d->bad += ++d->mmio_reads != d->mmio_written;
         return d->mmio_written;
     }
     memcpy(&value, d->mmio + offset, size);
@@ -440,6 +447,12 @@ static void wait_guest_above(Vm *vm, GuestAddr gpa, uint32_t than)
     }
 }
 
+static void restart_sequence(Devices *d)
+{
+    d->port_written = d->mmio_written = 0;
+    d->port_reads = d->mmio_reads = 0;
+}
+
 static void check_sequence(const Devices *d)
 {
     g_assert_cmpuint(d->bad, ==, 0);
@@ -553,13 +566,14 @@ static bool give_up(void *opaque)
  * gives up, and may let the VM go on before the vCPU has noticed. Whichever
  * way the two race, the vCPU runs afterwards, and pauses when told to.
  */
-static void test_pause_given_up(void)
+static void pause_given_up(unsigned throttle)
 {
     Devices d = { 0 };
     Vm *vm = vm_new(&d, 1, "qemu64");
 
     LOAD(vm, CODE_GPA, guest_hold);
     vm_boot(vm);
+    vcpus_set_throttle(vm->vcpus, throttle);
     vcpus_resume(vm->vcpus);
     for (unsigned i = 0; i < 40; i++) {
         wait_above(&d.done, i);
@@ -583,6 +597,16 @@ static void test_pause_given_up(void)
     wait_guest_above(vm, BSP_COUNTER_GPA, 100);
     g_assert_cmpuint(d.failures, ==, 0);
     vm_free(vm);
+}
+
+static void test_pause_given_up(void)
+{
+    pause_given_up(0);
+}
+
+static void test_throttle_pause_given_up(void)
+{
+    pause_given_up(50);
 }
 
 static void test_pause(void)
@@ -668,15 +692,15 @@ static void test_throttle_share(void)
     vcpus_resume(vm->vcpus);
     wait_above(&d.port_written, 100);
     sleeps = thread_sleeps(sleeper);
-    expect_share(vm, 5, 65);
+    expect_share(vm, 2, 65);
     vcpus_set_throttle(vm->vcpus, 90);
-    expect_share(vm, 1, 25);
+    expect_share(vm, 0.5, 25);
     vcpus_set_throttle(vm->vcpus, 99);
     expect_share(vm, 0.1, 10);
     /* There were more than a hundred rests. */
     g_assert_cmpuint(thread_sleeps(sleeper), <, sleeps + 20);
     vcpus_set_throttle(vm->vcpus, 0);
-    expect_share(vm, 12, 101);
+    expect_share(vm, 5, 101);
     vcpus_pause(vm->vcpus);
     check_sequence(&d);
     vm_free(vm);
@@ -740,7 +764,8 @@ static Vm *vm_hop(Vm *from, const char *model)
     return to;
 }
 
-static void hop(const char *model, bool long_mode, unsigned times)
+static void hop(const char *model, bool long_mode, unsigned times,
+                unsigned throttle)
 {
     Devices d = { .sequence = true };
     Vm *vm = vm_new(&d, 2, model);
@@ -754,6 +779,7 @@ static void hop(const char *model, bool long_mode, unsigned times)
     }
     vcpus_resume(vm->vcpus);
     for (unsigned i = 0; i < times; i++) {
+        vcpus_set_throttle(vm->vcpus, throttle);
         wait_above(&d.port_written, d.port_written + i % 4);
         vm = vm_hop(vm, model);
     }
@@ -766,12 +792,18 @@ static void hop(const char *model, bool long_mode, unsigned times)
 /* A guest that moves from VM to VM in mid-flight never notices. */
 static void test_hop(void)
 {
-    hop("qemu64", /* long_mode= */ false, 20);
+    hop("qemu64", /* long_mode= */ false, 20, 0);
+}
+
+/* Nor does one that rests, and is saved out of its rest. */
+static void test_throttle_hop(void)
+{
+    hop("qemu64", /* long_mode= */ false, 20, 95);
 }
 
 static void test_hop64(void)
 {
-    hop("host", /* long_mode= */ true, 20);
+    hop("host", /* long_mode= */ true, 20, 0);
 }
 
 /* Gives the XMM registers a content (APM volume 2, 11.5: XMM0 at byte 160 of
@@ -1040,7 +1072,7 @@ static void test_reset(void)
         g_assert_cmpuint(d.failures, ==, 0);
         LOAD(vm, CODE_GPA, guest_sequence);
         vm_boot(vm);
-        d.port_written = d.mmio_written = 0;
+        restart_sequence(&d);
         vcpus_resume(vm->vcpus);
         wait_above(&d.port_written, 10);
         vcpus_pause(vm->vcpus);
@@ -1087,7 +1119,7 @@ static void test_models(void)
     for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
         Vm *vm = vm_new(&d, 1, good[i]);
 
-        d.port_written = d.mmio_written = 0;
+        restart_sequence(&d);
         LOAD(vm, CODE_GPA, guest_sequence);
         vm_boot(vm);
         vcpus_resume(vm->vcpus);
@@ -1133,6 +1165,9 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/pause/in-fault-ring-3",
                     test_pause_in_fault_ring_3);
     g_test_add_func("/kvm/throttle/pause", test_throttle_pause);
+    g_test_add_func("/kvm/throttle/pause-given-up",
+                    test_throttle_pause_given_up);
+    g_test_add_func("/kvm/throttle/hop", test_throttle_hop);
     g_test_add_func("/kvm/throttle/share", test_throttle_share);
     g_test_add_func("/kvm/round-trip", test_round_trip);
     g_test_add_func("/kvm/hop", test_hop);
