@@ -20,7 +20,8 @@ static FakePair *pair_new(bool auto_converge, unsigned max_percent,
                           unsigned calm_percent)
 {
     FakePair *p = fake_pair_new(&paged, &paged);
-    MigrationCapabilities c = { .auto_converge = auto_converge };
+    MigrationCapabilities c = { .auto_converge = auto_converge,
+                                .pause_before_switchover = true };
     MigrationParameters parameters;
 
     migration_get_parameters(p->src->mig, &parameters);
@@ -74,12 +75,16 @@ static void expect_stayed(FakePair *p, MigrationStatus status)
     g_assert_cmpuint(throttle_of(p), ==, 0);
 }
 
-/* Unthrottled when it stands still: until then it could write. */
+/* Unthrottled when it stands still, not before: until then it could write. */
 static void test_on(void)
 {
     FakePair *p = pair_new(/* auto_converge= */ true, 95, 95);
 
     pair_start(p);
+    fake_vm_wait_status(p->src, MIGRATION_PRE_SWITCHOVER);
+    g_assert_cmpuint(throttle_of(p), ==, 0);
+    g_assert_true(migration_continue(p->src->mig, MIGRATION_PRE_SWITCHOVER,
+                                     NULL));
     g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
     g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
     g_assert_true(fake_vm_runs(p->dst));
@@ -149,6 +154,9 @@ static void test_switchover_fails(void)
 
     p->src->fail_inactivate = true;
     pair_start(p);
+    fake_vm_wait_status(p->src, MIGRATION_PRE_SWITCHOVER);
+    g_assert_true(migration_continue(p->src->mig, MIGRATION_PRE_SWITCHOVER,
+                                     NULL));
     expect_stayed(p, MIGRATION_FAILED);
     EXPECT_THROTTLES(p->src, 50, FAKE_STOP, 0, FAKE_RESUME);
     fake_pair_free(p);
