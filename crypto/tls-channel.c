@@ -53,7 +53,7 @@ typedef struct Tls {
     uint8_t *in;
     size_t in_at, in_filled;
     bool in_ended;
-    uint8_t first_byte; /* that ever came, or 0 */
+    int first_byte; /* that ever came, or -1 */
     gnutls_packet_t packet; /* decrypted, not yet all given out */
     size_t packet_at;
 
@@ -115,7 +115,7 @@ static int fill_in(Tls *t)
     if (n < 0) {
         return (int)n;
     }
-    if (!t->first_byte && n > 0) {
+    if (t->first_byte < 0 && n > 0) {
         t->first_byte = t->in[0];
     }
     t->in_at = 0;
@@ -428,6 +428,7 @@ static Tls *tls_new(VmChannel *ch, TlsCreds *creds)
 
     t->ch = ch;
     t->creds = tls_creds_ref(creds);
+    t->first_byte = -1;
     t->in = g_malloc(IN_BYTES);
     t->plain = g_malloc(PLAIN_BYTES);
     t->out = g_byte_array_sized_new(OUT_BYTES);
@@ -496,12 +497,12 @@ static bool set_handshake_error(Tls *t, int code, int err,
 {
     g_autofree char *text = NULL;
 
-    if (t->first_byte && !peer_has_tls(t)) {
+    if (t->first_byte >= 0 && !peer_has_tls(t)) {
         g_set_error_literal(errp, VM_ERROR, EPROTONOSUPPORT,
                             "what the peer sends is not TLS");
         return false;
     }
-    if (!t->first_byte && (t->in_ended || err == -ECONNRESET)) {
+    if (t->first_byte < 0 && (t->in_ended || err == -ECONNRESET)) {
         return vm_error_set(errp, 0, "the peer hung up without an answer: "
                                      "maybe it does not use TLS");
     }

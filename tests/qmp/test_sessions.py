@@ -200,6 +200,35 @@ def capabilities():
         assert not current(qmp)["events"]
 
 
+def objects():
+    """Secrets and TLS credentials come and go; the machine's do not."""
+    with Vm("-object", "secret,id=s0,data=abc", "-object",
+            "rng-builtin,id=rng0") as vm:
+        qmp = vm.client()
+        secret = {"qom-type": "secret", "id": "s1", "data": "eA==",
+                  "format": "base64"}
+        assert qmp.ask("object-add", secret) == {"return": {}}
+        anon = {"qom-type": "tls-creds-anon", "id": "a, b",
+                "verify-peer": False, "endpoint": "server"}
+        assert qmp.ask("object-add", anon) == {"return": {}}
+        for bad, word in (
+                (secret, "'s1'"), (dict(secret, id="rng0"), "'rng0'"),
+                (dict(secret, id="s2", data="*"), "base64"),
+                (dict(secret, id="s2", dir="/"), "'dir'"),
+                (dict(secret, id="s2", keyid="s1", iv="x"), "iv"),
+                ({"qom-type": "rng-random", "id": "x"}, "rng-random"),
+                ({"qom-type": "tls-creds-x509", "id": "x",
+                  "dir": "/nonexistent"}, "ca-cert.pem"),
+                ({"qom-type": "tls-creds-psk", "id": "x"}, "'dir'")):
+            reply = qmp.ask("object-add", bad)
+            assert word in reply["error"]["desc"], reply
+        for name, word in (("s0", None), ("s1", None), ("a, b", None),
+                           ("s1", "not found"), ("rng0", "in use")):
+            reply = qmp.ask("object-del", {"id": name})
+            assert (word in reply["error"]["desc"] if word
+                    else reply == {"return": {}}), reply
+
+
 def announce_self():
     with Vm() as vm:
         qmp = vm.client()
@@ -322,5 +351,6 @@ def garbage():
 
 main([greeting_and_negotiation, two_clients, reconnect, stop_and_cont, reset,
       no_reboot, no_shutdown, quit_replies_first, signals, powerdown, names,
-      chardevs, migration_without_a_machine, capabilities, announce_self, hmp,
-      no_balloon, hmp_on_stdio, pretty, daemonize, large_message, garbage])
+      chardevs, migration_without_a_machine, capabilities, objects,
+      announce_self, hmp, no_balloon, hmp_on_stdio, pretty, daemonize,
+      large_message, garbage])

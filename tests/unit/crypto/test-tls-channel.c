@@ -547,6 +547,30 @@ static void test_shutdown(void)
     line_free(&l);
 }
 
+/* Once a write has failed nothing is sent any more, by nothing that is called
+ * after it, though the socket would take it. */
+static void test_failed_write(void)
+{
+    Line l = line_new();
+    VmChannel *dead, *peer;
+    int fd = vm_channel_fd(l.client);
+    int kept = dup(fd);
+    char byte;
+
+    pair(&dead, &peer);
+    vm_channel_free(peer);
+    g_assert_cmpint(dup2(vm_channel_fd(dead), fd), ==, fd);
+    g_assert_cmpint(vm_channel_write_full(l.client, "x", 1), ==, -EPIPE);
+    g_assert_cmpint(dup2(kept, fd), ==, fd);
+    close(kept);
+    g_assert_cmpint(vm_channel_write_full(l.client, "y", 1), ==, -EPIPE);
+    vm_channel_end_writes(l.client);
+    g_assert_cmpint(vm_channel_read_some(l.server, &byte, 1), ==,
+                    -ECONNRESET);
+    vm_channel_free(dead);
+    line_free(&l);
+}
+
 /* An end of the socket that is not an end of TLS. */
 static void test_truncation(void)
 {
@@ -737,6 +761,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tls/duplex", test_duplex);
     g_test_add_func("/tls/deadline", test_deadline);
     g_test_add_func("/tls/shutdown", test_shutdown);
+    g_test_add_func("/tls/failed-write", test_failed_write);
     g_test_add_func("/tls/truncation", test_truncation);
     g_test_add_func("/tls/proper-end", test_proper_end);
     g_test_add_data_func("/tls/cuts", NULL, test_harm);
