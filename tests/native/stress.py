@@ -114,7 +114,12 @@ class Stress:
         destination = self.start(incoming=uri)
         limit = self.random.choice((30 * MIB, 100 * MIB, 10 << 30))
         set_parameters(self.vm, max_bandwidth=limit,
-                       downtime_limit=self.random.choice((50, 300, 1000)))
+                       downtime_limit=self.random.choice((50, 300, 1000)),
+                       cpu_throttle_initial=self.random.choice((20, 95)),
+                       throttle_trigger_threshold=5)
+        self.vm.run('migrate-set-capabilities', {'capabilities': [
+            {'capability': 'auto-converge',
+             'state': self.random.random() < 0.5}]})
         self.vm.run('migrate', {'uri': uri})
         return destination
 
