@@ -4,15 +4,10 @@
  *
  * Why GnuTLS works on memory only here: its manual ("Thread safety") lets one
  * thread send and another receive on a session, but not while keys are
- * updated, which TLS 1.3 lets the peer ask for. So the session has a lock, and
- * whoever holds it never waits: GnuTLS reads from "in" and writes to "out",
- * which are filled and emptied without the lock. One system call then carries
- * many TLS records, too.
- *
- * Why no automatic update of keys: GnuTLS 3.7.9 does one at the 2^24th record,
- * and what follows was found not to decrypt here, with the lock held and with
- * one direction only; that would end each migration at 256 GiB. Without it
- * AES-GCM goes beyond the margin of RFC 8446, 5.5 at 2^24.5 full records.
+ * updated, which with TLS 1.3 it does by itself each 2^24 records. So the
+ * session has a lock, and whoever holds it never waits: GnuTLS reads from "in"
+ * and writes to "out", which are filled and emptied without the lock. One
+ * system call then carries many TLS records, too.
  *
  *   writer: plain --lock: encrypt--> out --no lock--> socket
  *   reader: socket --no lock--> in --lock: decrypt--> packet --no lock--> buf
@@ -112,11 +107,19 @@ static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *iov,
 
 /* -- the socket's side -------------------------------------------------- */
 
-/* More of "in"; 0, or -errno. The end of the stream is for GnuTLS to judge. */
+/*
+ * After GNUTLS_E_AGAIN: more of "in", unless there is some; GnuTLS says it
+ * after a message of its own, too, such as one that updates keys. 0, or
+ * -errno. The end of the stream is for GnuTLS to judge.
+ */
 static int fill_in(Tls *t)
 {
-    ssize_t n = vm_channel_raw_read_some(t->ch, t->in, IN_BYTES);
+    ssize_t n;
 
+    if (t->in_at < t->in_filled) {
+        return 0;
+    }
+    n = vm_channel_raw_read_some(t->ch, t->in, IN_BYTES);
     if (n < 0) {
         return (int)n;
     }
@@ -403,7 +406,7 @@ static int make_session(Tls *t, const char *hostname)
     /* A certificate that the server will not like is sent all the same: then
      * it says what it does not like. */
     unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS |
-                     GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_AUTO_REKEY;
+                     GNUTLS_FORCE_CLIENT_CERT;
     int r;
 
     r = gnutls_init(&t->session,

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <glib.h>
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -547,6 +548,61 @@ static void test_shutdown(void)
     line_free(&l);
 }
 
+/* A peer that updates its keys in the middle, and asks for new ones; what it
+ * sends is all there before any of it is read. */
+static void update_keys(void *arg)
+{
+    static unsigned char bytes[16] = "0123456789abcde";
+    gnutls_datum_t key = { bytes, sizeof(bytes) };
+    gnutls_psk_client_credentials_t creds;
+    gnutls_session_t s;
+    char text[4] = "";
+    ssize_t n;
+
+    gnutls_psk_allocate_client_credentials(&creds);
+    gnutls_psk_set_client_credentials(creds, "qemu", &key,
+                                      GNUTLS_PSK_KEY_RAW);
+    gnutls_init(&s, GNUTLS_CLIENT);
+    gnutls_priority_set_direct(
+        s, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK:+DHE-PSK", NULL);
+    gnutls_credentials_set(s, GNUTLS_CRD_PSK, creds);
+    gnutls_transport_set_int(s, vm_channel_fd(arg));
+    g_assert_cmpint(gnutls_handshake(s), ==, 0);
+    g_assert_cmpint(gnutls_record_send(s, "abc", 3), ==, 3);
+    g_assert_cmpint(gnutls_session_key_update(s, GNUTLS_KU_PEER), ==, 0);
+    g_assert_cmpint(gnutls_record_send(s, "def", 3), ==, 3);
+    do {
+        n = gnutls_record_recv(s, text, 3);
+    } while (n == GNUTLS_E_AGAIN);
+    g_assert_cmpint(n, ==, 3);
+    g_assert_cmpstr(text, ==, "xyz");
+    gnutls_deinit(s);
+    gnutls_psk_free_client_credentials(creds);
+}
+
+static void test_key_update(void)
+{
+    char *dir = pki_psk_dir_new("qemu:30313233343536373839616263646500\n");
+    TlsCreds *creds = pki_creds("psk", TLS_SERVER, dir, NULL);
+    VmChannel *client, *ch;
+    VmThread *thread;
+    char buf[6];
+
+    pair(&client, &ch);
+    thread = vm_thread_new("update", update_keys, client);
+    vm_channel_set_read_deadline(ch, vm_clock_ns() + LATE_NS);
+    g_assert_true(tls_channel_secure(ch, creds, NULL, NULL));
+    g_usleep(50000);
+    g_assert_cmpint(vm_channel_read_full(ch, buf, 6), ==, 0);
+    g_assert_cmpmem(buf, 6, "abcdef", 6);
+    g_assert_cmpint(vm_channel_write_full(ch, "xyz", 3), ==, 0);
+    vm_thread_join(thread);
+    vm_channel_free(client);
+    vm_channel_free(ch);
+    tls_creds_unref(creds);
+    pki_dir_free(dir);
+}
+
 /* Once a write has failed nothing is sent any more, by nothing that is called
  * after it, though the socket would take it. */
 static void test_failed_write(void)
@@ -761,6 +817,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tls/duplex", test_duplex);
     g_test_add_func("/tls/deadline", test_deadline);
     g_test_add_func("/tls/shutdown", test_shutdown);
+    g_test_add_func("/tls/key-update", test_key_update);
     g_test_add_func("/tls/failed-write", test_failed_write);
     g_test_add_func("/tls/truncation", test_truncation);
     g_test_add_func("/tls/proper-end", test_proper_end);
