@@ -335,6 +335,11 @@ static bool on_zero_range(Destination *d, const MigWireRecord *rec,
     return mig_ram_receive_zero_range(d->ram, rec, errp);
 }
 
+static bool on_move(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    return mig_ram_receive_move(d->ram, rec, errp);
+}
+
 static bool on_pass(Destination *d, const MigWireRecord *rec, GError **errp)
 {
     MigWirePass pass;
@@ -459,6 +464,7 @@ static const RecordKind kinds[] = {
     { MIG_REC_PLAN, 0, PHASE_RAM, on_plan },
     { MIG_REC_CHUNK, MIG_FLAG_HISTORY | MIG_FLAG_LAST, PHASE_RAM, on_chunk },
     { MIG_REC_ZERO_RANGE, MIG_FLAG_HISTORY, PHASE_RAM, on_zero_range },
+    { MIG_REC_MOVE, 0, PHASE_RAM, on_move },
     { MIG_REC_PASS, MIG_FLAG_LAST, PHASE_RAM, on_pass },
     { MIG_REC_DEVICE, 0, PHASE_DEVICES, on_device },
     { MIG_REC_COMPLETE, 0, PHASE_DEVICES, on_complete },

@@ -502,3 +502,33 @@ bool mig_ram_receive_zero_range(MigRamReceiver *r, const MigWireRecord *rec,
     }
     return true;
 }
+
+/* -- MOVE --------------------------------------------------------------- */
+
+bool mig_ram_receive_move(MigRamReceiver *r, const MigWireRecord *rec,
+                          GError **errp)
+{
+    static const uint8_t none[sizeof(((MigWireMove *)NULL)->reserved)];
+    MigWireMove w;
+
+    if (rec->length != sizeof(w)) {
+        return refuse(errp, rec, "bad length");
+    }
+    if (!check_imports(r, errp) || !read_control(r, &w, sizeof(w), errp)) {
+        return false;
+    }
+    if (w.chunk >= r->chunks || w.place != MIG_WIRE_PLACE_SWAP ||
+        memcmp(w.reserved, none, sizeof(none)) != 0) {
+        return refuse(errp, rec, "no such chunk or place");
+    }
+    if (!vm_bit_test(r->in_ram, w.chunk)) {
+        return refuse(errp, rec, "the chunk is not in RAM");
+    }
+    vm_bit_clear(r->in_ram, w.chunk); /* (4) */
+    r->ram_pages -= pages_of(r, w.chunk);
+    (void)take_slot(r, w.chunk); /* (1): it has come in */
+    if (r->p->ops->to_swap) {
+        r->p->ops->to_swap(r->p->opaque, w.chunk);
+    }
+    return true;
+}

@@ -28,6 +28,8 @@ bool mig_ram_receive_chunk(MigRamReceiver *r, const MigWireRecord *rec,
                            GError **errp);
 bool mig_ram_receive_zero_range(MigRamReceiver *r, const MigWireRecord *rec,
                                 GError **errp);
+bool mig_ram_receive_move(MigRamReceiver *r, const MigWireRecord *rec,
+                          GError **errp);
 /* Barrier: all that was received is in its place, or the error is told. */
 bool mig_ram_receive_settle(MigRamReceiver *r, GError **errp);
 /* Whether each chunk has come at least once; else *ret is one that has not. */

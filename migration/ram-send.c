@@ -29,12 +29,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "exchange.h"
 #include "plan.h"
 #include "util/bits.h"
 #include "util/error.h"
 
 #define EXPORT_WINDOW 16u
 G_STATIC_ASSERT(EXPORT_WINDOW <= RAM_EXPORTS_MAX);
+/* How often a pass is made, or made longer, for chunks to change places: a
+ * guest whose hot chunks are always others would never arrive. */
+#define EXCHANGES_MAX 3u
 
 typedef struct ExportSlot {
     RamExport e;
@@ -59,6 +63,7 @@ struct MigRamSender {
     unsigned head, busy; /* (1) */
     bool stopped;        /* the VM is: this is the last pass */
     bool first_pass;
+    unsigned exchanges;  /* passes in which chunks could change places */
     ExportSlot slots[EXPORT_WINDOW];
 
     /* Protected by lock (rank VM_RANK_LEAF): slots[].done. */
@@ -514,14 +519,114 @@ static void take_dirty(MigRamSender *s, unsigned long *dirty, ChunkNo chunk,
     vm_bitmap_clear(dirty, base, n);
 }
 
+/* A bit a chunk. */
+static unsigned long *written_chunks(const MigRamSender *s,
+                                     const unsigned long *dirty)
+{
+    unsigned long *written = vm_bitmap_new(s->chunks);
+    uint64_t at = 0;
+
+    while ((at = vm_bitmap_next_set(dirty, at, s->total_pages)) <
+           s->total_pages) {
+        ChunkNo chunk = (ChunkNo)(at / s->chunk_pages);
+
+        vm_bit_set(written, chunk);
+        at = ((uint64_t)chunk + 1) * s->chunk_pages;
+    }
+    return written;
+}
+
+bool mig_ram_wants_exchange(const MigRamSender *s, const unsigned long *dirty)
+{
+    g_autofree unsigned long *written = NULL;
+
+    if (!s->c.can_move || s->exchanges == EXCHANGES_MAX) {
+        return false;
+    }
+    written = written_chunks(s, dirty);
+    for (ChunkNo c = 0; c < s->chunks; c++) {
+        if (s->place[c] == RAM_PLACE_SWAP && vm_bit_test(written, c)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static MigExchange *plan_exchange(MigRamSender *s, const unsigned long *dirty)
+{
+    const RamPlacement *p = s->c.placement;
+    g_autofree RamChunkInfo *infos = g_new0(RamChunkInfo, s->chunks);
+    g_autofree unsigned long *written = written_chunks(s, dirty);
+
+    p->ops->chunk_infos(p->opaque, infos);
+    return mig_exchange_new(s->place, infos, written, s->chunks,
+                            s->chunk_pages, s->total_pages, s->room_pages);
+}
+
+static bool send_move(MigRamSender *s, ChunkNo chunk, GError **errp)
+{
+    MigWireMove body = { .chunk = chunk, .place = MIG_WIRE_PLACE_SWAP };
+    int err = mig_stream_write_body(s->c.stream, MIG_REC_MOVE, 0, &body,
+                                    sizeof(body));
+
+    s->place[chunk] = RAM_PLACE_SWAP;
+    return err == 0 || mig_stream_send_error(err, errp);
+}
+
+/* Makes room first, so that it is there when the others come: after all that
+ * keeps its place. Their dirty bits are taken here: (2). */
+static bool begin_exchange(MigRamSender *s, unsigned long *dirty,
+                           MigExchange **ret, GError **errp)
+{
+    MigExchange *x;
+
+    *ret = NULL;
+    if (s->stopped || !mig_ram_wants_exchange(s, dirty)) {
+        return true;
+    }
+    x = *ret = plan_exchange(s, dirty);
+    s->exchanges = x->to_ram_count > 0 ? s->exchanges + 1 : EXCHANGES_MAX;
+    s->room_pages = x->room_pages;
+    for (uint32_t i = 0; i < x->to_swap_count; i++) {
+        if (!send_move(s, x->to_swap[i], errp)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < x->to_ram_count; i++) {
+        ChunkNo chunk = x->to_ram[i];
+
+        s->place[chunk] = RAM_PLACE_RAM;
+        vm_bitmap_clear(dirty, (uint64_t)chunk * s->chunk_pages,
+                        pages_of(s, chunk));
+    }
+    return true;
+}
+
+/* As a whole: the other pages are in the destination's swap. */
+static bool end_exchange(MigRamSender *s, const MigExchange *x, GError **errp)
+{
+    unsigned long want[RAM_CHUNK_LONGS];
+
+    for (uint32_t i = 0; x && i < x->to_ram_count; i++) {
+        memset(want, 0, sizeof(want));
+        vm_bitmap_set(want, 0, pages_of(s, x->to_ram[i]));
+        if (!push_chunk(s, x->to_ram[i], want, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
                         GError **errp)
 {
+    g_autoptr(MigExchange) exchange = NULL;
     unsigned long want[RAM_CHUNK_LONGS];
     uint64_t at = 0;
-    bool ok = true;
+    bool ok;
 
     s->stopped = stopped;
+    ok = begin_exchange(s, dirty, &exchange, errp);
     while (ok && (at = vm_bitmap_next_set(dirty, at, s->total_pages)) <
                      s->total_pages) {
         ChunkNo chunk = (ChunkNo)(at / s->chunk_pages);
@@ -529,7 +634,7 @@ bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
         take_dirty(s, dirty, chunk, want);
         ok = push_chunk(s, chunk, want, errp);
     }
-    ok = ok && flush_window(s, errp);
+    ok = ok && end_exchange(s, exchange, errp) && flush_window(s, errp);
     abandon_window(s); /* (3) */
     return ok;
 }

@@ -20,6 +20,7 @@ typedef struct MigRamSenderConfig {
     uint64_t budget_pages; /* the destination's */
     bool one_way;          /* unknown, budget_pages is UINT64_MAX */
     bool has_history;      /* the placement keeps one */
+    bool can_move;         /* the destination knows MOVE */
 } MigRamSenderConfig;
 
 /* All are borrowed. */
@@ -30,10 +31,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigRamSender, mig_ram_sender_free)
 
 /* The first pass: plans, and sends every chunk once. */
 bool mig_ram_send_all(MigRamSender *s, GError **errp);
-/* A dirty pass: sends and clears what is set in dirty. stopped: the VM is,
- * and neither the bandwidth limit nor a reprieve applies. */
+/* A dirty pass: sends and clears what is set in dirty, after chunks have
+ * changed places (exchange.h). stopped: the VM is; then none do, and the
+ * bandwidth limit does not apply. */
 bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
                         GError **errp);
+/* Chunks in the destination's swap are dirty, and another dirty pass can
+ * bring some of them to its RAM. */
+bool mig_ram_wants_exchange(const MigRamSender *s, const unsigned long *dirty);
 uint64_t mig_ram_payload_pages(const MigRamSender *s);
 
 #endif

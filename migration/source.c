@@ -84,6 +84,7 @@ typedef struct Source {
     RamPlacement *plain;           /* owned; or NULL */
     uint64_t budget_pages;
     bool has_history;
+    bool can_move;
 
     /* The source's thread only. */
     MigReturn *ret; /* NULL: one way, or not there yet */
@@ -195,6 +196,7 @@ static void adopt_welcome(Source *src, const MigHello *own,
     src->budget_pages = w->budget_pages;
     src->placement = src->vm->placement;
     src->has_history = !own->adapts_chunk;
+    src->can_move = w->features & MIG_FEATURE_MOVE && !src->one_way;
     if (w->chunk_pages != own->chunk_pages) {
         /* Only a side that keeps everything in RAM gets here. */
         src->plain = ram_plain_placement_new(src->vm->ram, w->chunk_pages);
@@ -276,6 +278,7 @@ static bool set_up(Source *src, GError **errp)
         .budget_pages = src->budget_pages,
         .one_way = src->one_way,
         .has_history = src->has_history,
+        .can_move = src->can_move,
     };
     src->ram = mig_ram_sender_new(&config, errp);
     if (!src->ram) {
@@ -437,7 +440,8 @@ static bool precopy(Source *src, GError **errp)
         if (!sync_dirty(src, errp)) {
             return false;
         }
-        if (rest_fits(src)) {
+        if (rest_fits(src) &&
+            !mig_ram_wants_exchange(src->ram, src->dirty)) {
             return true;
         }
         converge(src);

@@ -268,6 +268,8 @@ const char *mig_record_to_string(unsigned type)
         return "COMPLETE";
     case MIG_REC_RUN:
         return "RUN";
+    case MIG_REC_MOVE:
+        return "MOVE";
     case MIG_REC_WELCOME:
         return "WELCOME";
     case MIG_REC_REFUSE:

@@ -23,7 +23,8 @@ G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 #define MIG_WIRE_VERSION_MAX 1u
 /* Feature bits (section 3.3), and those that this program knows. */
 #define MIG_FEATURE_ONE_WAY 0x1ull /* section 5.4 */
-#define MIG_WIRE_FEATURES MIG_FEATURE_ONE_WAY
+#define MIG_FEATURE_MOVE 0x2ull    /* section 4.6 */
+#define MIG_WIRE_FEATURES (MIG_FEATURE_ONE_WAY | MIG_FEATURE_MOVE)
 
 /* Limits (section 7). */
 #define MIG_HELLO_BYTES_MAX 4096u
@@ -45,6 +46,7 @@ typedef enum MigRecordType {
     MIG_REC_DEVICE = 6,
     MIG_REC_COMPLETE = 7,
     MIG_REC_RUN = 8,
+    MIG_REC_MOVE = 9,
     /* Destination to source. */
     MIG_REC_WELCOME = 0x101,
     MIG_REC_REFUSE = 0x102,
@@ -137,6 +139,13 @@ typedef struct __attribute__((packed)) MigWireZeroRange {
     uint32_t count;
 } MigWireZeroRange;
 static_assert(sizeof(MigWireZeroRange) == 8, "migration-format.md 4.3");
+
+typedef struct __attribute__((packed)) MigWireMove {
+    uint32_t chunk;
+    uint8_t place; /* MIG_WIRE_PLACE_SWAP */
+    uint8_t reserved[3];
+} MigWireMove;
+static_assert(sizeof(MigWireMove) == 8, "migration-format.md 4.6");
 
 /* PASS and PASS_DONE. */
 typedef struct __attribute__((packed)) MigWirePass {

@@ -310,6 +310,21 @@ int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history)
     return 0;
 }
 
+/* What stays in STANDBY, because it cannot be written now, is the first that
+ * reclaim takes. */
+void vmd_carry_to_swap(VmdPager *p, ChunkNo c)
+{
+    if (p->fatal || is_busy(p, c)) {
+        return;
+    }
+    if (p->chunks[c].state == VMD_RESIDENT && vmd_chunk_move_out(p, c) < 0) {
+        return;
+    }
+    if (p->chunks[c].state == VMD_STANDBY) {
+        (void)vmd_chunk_write_back(p, c);
+    }
+}
+
 void vmd_carry_abandon(VmdPager *p)
 {
     RamImport *im;

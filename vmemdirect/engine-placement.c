@@ -225,6 +225,20 @@ static int placement_import_zero(void *opaque, ChunkNo chunk,
     return zero.result;
 }
 
+static void call_to_swap(VmdPager *p, void *arg)
+{
+    vmd_carry_to_swap(p, *(const ChunkNo *)arg);
+}
+
+static void placement_to_swap(void *opaque, ChunkNo chunk)
+{
+    VmdEngine *vmd = opaque;
+
+    if (chunk < vmd->pager.chunk_count) {
+        vmd_engine_call(vmd, call_to_swap, &chunk);
+    }
+}
+
 const RamPlacementOps vmd_engine_placement_ops = {
     .chunk_pages = placement_chunk_pages,
     .budget_pages = placement_budget_pages,
@@ -239,4 +253,5 @@ const RamPlacementOps vmd_engine_placement_ops = {
     .import_commit = placement_import_commit,
     .import_abort = placement_import_abort,
     .import_zero = placement_import_zero,
+    .to_swap = placement_to_swap,
 };

@@ -563,6 +563,8 @@ void vmd_carry_import_begin(VmdPager *p, RamImport *im);
 void vmd_carry_import_commit(VmdPager *p, RamImport *im);
 void vmd_carry_import_abort(VmdPager *p, RamImport *im);
 int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history);
+/* A resident chunk leaves for the file at once: it was exchanged. */
+void vmd_carry_to_swap(VmdPager *p, ChunkNo c);
 void vmd_carry_step(VmdPager *p); /* waiters and held imports */
 /* The engine cannot go on: imports that wait are failed. */
 void vmd_carry_abandon(VmdPager *p);

@@ -120,6 +120,10 @@ typedef struct RamPlacementOps {
     void (*import_abort)(void *opaque, RamImport *im);
     /* A whole chunk that is zero; history may be NULL. Sleeps. */
     int (*import_zero)(void *opaque, ChunkNo chunk, const uint8_t *history);
+    /* The chunk is to leave RAM for swap, as another needs its room; no import
+     * of it is under way. Does not sleep; a wish, as RAM is for an import.
+     * NULL: all stays in RAM. */
+    void (*to_swap)(void *opaque, ChunkNo chunk);
 } RamPlacementOps;
 
 #define RAM_EXPORTS_MAX 64u

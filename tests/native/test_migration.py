@@ -104,6 +104,24 @@ def tight_to_tighter_2_cpus(t):
     move(t, TIGHT, 64, kind='unix', cpus=2)
 
 
+def written_chunks_go_to_ram(t):
+    """The source knows no history, and plans swap for the chunks that the
+    guest writes: they change places while it moves, so that hardly any of
+    them is read from the destination's disk when it runs there."""
+    work = {'verify': 1000, 'fill': 'random', 'hot': 32}
+    guest, source = start_source(t, None, append=work)
+    uri = migration_address('unix', t.dir)
+    destination = start_destination(t, guest, source, TIGHT, uri)
+    guest.wait_progress(5, alive=[source])
+    info = migrate(source, destination, uri)
+    guest.wait_progress(10, alive=[destination])
+    read = destination.paging()['page-in-bytes']
+    t.note('%d passes, %d KiB read', info['ram']['dirty-sync-count'],
+           read >> 10)
+    check(read < 4 * MIB, '%d MiB of 32 were read', read >> 20)
+    destination.check_rss()
+
+
 def plain_to_tight(t):
     move(t, None, TIGHT, kind='unix')
 
@@ -394,4 +412,5 @@ TESTS = [(f.__name__, f) for f in (
     no_paging_by_migration, cold_memory_from_swap, paused_stays_paused,
     history_arrives_unchanged, incoming_defer, there_and_back,
     cancel_then_migrate, bandwidth_limit, events, pause_before_switchover,
+    written_chunks_go_to_ram,
     source_goes_on_by_cont)]

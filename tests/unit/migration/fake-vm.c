@@ -51,6 +51,8 @@ struct FakePager {
     unsigned exports, imports;
     int fail_import, fail_export;
     atomic_bool redirty;
+    ChunkNo redirty_chunk; /* by the source's thread */
+    unsigned redirty_times;
 };
 
 static uint32_t pager_pages_of(const FakePager *p, ChunkNo c)
@@ -94,6 +96,12 @@ static void pager_import_now(FakePager *p, RamImport *im)
 
     if (p->place[im->chunk] == RAM_PLACE_ZERO) {
         p->place[im->chunk] = im->place;
+    } else if (p->place[im->chunk] == RAM_PLACE_SWAP &&
+               im->place == RAM_PLACE_RAM) {
+        memcpy(ram_block_hva(p->ram) +
+                   (size_t)im->chunk * p->chunk_pages * RAM_PAGE_BYTES,
+               chunk_at(p, im->chunk), n * RAM_PAGE_BYTES);
+        p->place[im->chunk] = RAM_PLACE_RAM;
     }
     to = chunk_at(p, im->chunk);
     for (uint32_t i = 0; i < n; i++) {
@@ -206,13 +214,22 @@ static int op_export_start(void *opaque, RamExport *e)
     return 0;
 }
 
+static bool redirties(FakePager *p, ChunkNo chunk)
+{
+    if (chunk == p->redirty_chunk && p->redirty_times > 0) {
+        p->redirty_times--;
+        return true;
+    }
+    return atomic_load(&p->redirty);
+}
+
 static void op_export_end(void *opaque, RamExport *e)
 {
     FakePager *p = opaque;
 
     g_assert_true(e->pinned);
     e->pinned = false;
-    if (atomic_load(&p->redirty)) {
+    if (redirties(p, e->chunk)) {
         ram_mark_dirty(p->ram, (uint64_t)e->chunk * p->chunk_pages *
                                    RAM_PAGE_BYTES,
                        pager_pages_of(p, e->chunk) * RAM_PAGE_BYTES);
@@ -276,6 +293,20 @@ static int op_import_zero(void *opaque, ChunkNo chunk, const uint8_t *history)
     return 0;
 }
 
+static void op_to_swap(void *opaque, ChunkNo chunk)
+{
+    FakePager *p = opaque;
+
+    g_assert_false(p->importing[chunk]);
+    if (p->place[chunk] == RAM_PLACE_RAM) {
+        memcpy(p->swap + (size_t)chunk * p->chunk_pages * RAM_PAGE_BYTES,
+               ram_block_hva(p->ram) +
+                   (size_t)chunk * p->chunk_pages * RAM_PAGE_BYTES,
+               pager_pages_of(p, chunk) * RAM_PAGE_BYTES);
+        p->place[chunk] = RAM_PLACE_SWAP;
+    }
+}
+
 static const RamPlacementOps fake_ops = {
     .chunk_pages = op_chunk_pages,
     .budget_pages = op_budget_pages,
@@ -290,6 +321,7 @@ static const RamPlacementOps fake_ops = {
     .import_commit = op_import_commit,
     .import_abort = op_import_abort,
     .import_zero = op_import_zero,
+    .to_swap = op_to_swap,
 };
 
 static FakePager *fake_pager_new(RamBlock *ram, uint32_t chunk_pages,
@@ -356,6 +388,12 @@ void fake_pager_fail_import(FakeVm *f, int n)
 void fake_pager_fail_export(FakeVm *f, int n)
 {
     f->pager->fail_export = n;
+}
+
+void fake_pager_redirty_chunk(FakeVm *f, ChunkNo chunk, unsigned times)
+{
+    f->pager->redirty_chunk = chunk;
+    f->pager->redirty_times = times;
 }
 
 void fake_pager_redirty(FakeVm *f)

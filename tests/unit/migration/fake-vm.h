@@ -124,6 +124,8 @@ void fake_pager_fail_export(FakeVm *f, int n);
 /* Each page that is exported is dirty again at once: passes go on for ever,
  * however fast they are. */
 void fake_pager_redirty(FakeVm *f);
+/* Only this chunk, and so often. */
+void fake_pager_redirty_chunk(FakeVm *f, ChunkNo chunk, unsigned times);
 
 /* Runs the main loop until the job is over, or aborts after 60 s. */
 MigrationStatus fake_vm_wait(FakeVm *f);

@@ -117,6 +117,53 @@ static void test_placement(void)
     fake_pair_free(p);
 }
 
+static uint64_t ram_pages_at(FakeVm *f)
+{
+    uint64_t pages = 0;
+
+    for (ChunkNo c = 0; c < (PAGES + CHUNK - 1) / CHUNK; c++) {
+        pages += fake_pager_place(f, c) == RAM_PLACE_RAM ? CHUNK : 0;
+    }
+    return pages;
+}
+
+/* Chunk 1 is one of the coldest, but written while it is sent: it gets the
+ * place of the coldest one in RAM that is not. times: how often. */
+static void test_exchange(const void *data)
+{
+    unsigned times = GPOINTER_TO_UINT(data);
+    FakePair *p = fake_pair_new(&paged, &paged);
+    MigrationInfo info;
+
+    fake_pager_redirty_chunk(p->src, 1, times);
+    pair_listen(p);
+    pair_start(p);
+    expect_moved(p);
+    g_assert_cmpint(fake_pager_place(p->dst, 1), ==, RAM_PLACE_RAM);
+    g_assert_cmpuint(ram_pages_at(p->dst), <=, 10 * CHUNK);
+    g_assert_cmpuint(ram_pages_at(p->dst), >=, 9 * CHUNK);
+    migration_query(p->src->mig, &info);
+    /* All, the exchange, the last one: what is in RAM makes no more. */
+    g_assert_cmpuint(info.dirty_sync_count, ==, 3);
+    fake_pair_free(p);
+}
+
+/* Each pass another chunk of the destination's swap is written: it ends. */
+static void test_exchange_ends(void)
+{
+    FakePair *p = fake_pair_new(&paged, &paged);
+    MigrationInfo info;
+
+    fake_pager_redirty(p->src);
+    pair_listen(p);
+    pair_start(p);
+    expect_moved(p);
+    g_assert_cmpuint(ram_pages_at(p->dst), <=, 10 * CHUNK);
+    migration_query(p->src->mig, &info);
+    g_assert_cmpuint(info.dirty_sync_count, <=, 5);
+    fake_pair_free(p);
+}
+
 static void test_dirtying(const void *data)
 {
     const Case *c = data;
@@ -534,6 +581,11 @@ int main(int argc, char **argv)
     }
     chunk.dst = paged_other_chunk;
     g_test_add_data_func("/migrate/refused/chunk", &chunk, test_refused);
+    g_test_add_data_func("/migrate/exchange/once", GUINT_TO_POINTER(1),
+                         test_exchange);
+    g_test_add_data_func("/migrate/exchange/always", GUINT_TO_POINTER(1000),
+                         test_exchange);
+    g_test_add_func("/migrate/exchange/ends", test_exchange_ends);
     g_test_add_func("/migrate/placement", test_placement);
     g_test_add_func("/migrate/back", test_back);
     g_test_add_func("/migrate/paused", test_paused);

@@ -549,6 +549,48 @@ static void test_import_into_failed(void)
     fake_free(f);
 }
 
+/* What was placed in RAM leaves for the file; its bytes do not change. */
+static void test_to_swap(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    import(f, 1, RAM_PLACE_RAM, 20, 0xff, 0);
+    vmd_carry_to_swap(&f->pager, 1);
+    fake_step(f);
+    assert_state(f, 1, VMD_WRITING);
+    vmd_carry_to_swap(&f->pager, 1); /* once is enough */
+    fake_complete_all(f);
+    assert_state(f, 1, VMD_SWAPPED);
+    vmd_carry_to_swap(&f->pager, 1);
+    vmd_carry_to_swap(&f->pager, 3); /* nothing is there */
+    assert_state(f, 1, VMD_SWAPPED);
+    assert_state(f, 3, VMD_ZERO);
+    /* And it comes back to RAM as a whole. */
+    import(f, 1, RAM_PLACE_RAM, 60, 0xff, 0);
+    assert_state(f, 1, VMD_RESIDENT);
+    g_assert_cmpuint(fake_read(f, 8 + 3), ==, 63);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
+static void test_to_swap_that_fails(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    import(f, 1, RAM_PLACE_RAM, 20, 0xff, 0);
+    atomic_store(&f->pager.pins[1], 1);
+    vmd_carry_to_swap(&f->pager, 1);
+    assert_state(f, 1, VMD_RESIDENT);
+    atomic_store(&f->pager.pins[1], 0);
+    vmd_carry_to_swap(&f->pager, 1);
+    fake_step(f);
+    fake_complete(f, 0, -ENOSPC);
+    assert_state(f, 1, VMD_STANDBY);
+    g_assert_cmpuint(fake_read(f, 8 + 5), ==, 25);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 static void test_import_goes_to_its_place(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -741,6 +783,8 @@ int main(int argc, char **argv)
     g_test_add_func("/carry/export-moves-nothing", test_export_moves_nothing);
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
+    g_test_add_func("/carry/to-swap", test_to_swap);
+    g_test_add_func("/carry/to-swap-fails", test_to_swap_that_fails);
     g_test_add_func("/carry/import-into-failed", test_import_into_failed);
     g_test_add_func("/carry/import-history", test_import_history);
     g_test_add_func("/pager/random", test_random);
