@@ -24,6 +24,8 @@
 #define PM_TIMER_HZ 3579545
 #define PM_TIMER_MASK 0xffffff
 #define PM_TIMER_HALF 0x800000 /* bit 23 changes this often */
+/* 146 years; keeps sums of times far from overflow. */
+#define PM_COUNT_MAX (INT64_MAX / 2 / VM_NS_PER_SEC * PM_TIMER_HZ)
 
 enum {
     PM1_TIMER = 1 << 0,
@@ -261,7 +263,7 @@ static int pm_post_load(void *opaque, int version)
 
     if ((pm->status & ~PM1_STATUS_MASK) || (pm->enable & ~PM1_ENABLE_MASK) ||
         (pm->control & ~PM1C_KEPT) ||
-        pm->count > INT64_MAX / VM_NS_PER_SEC || pm->seen > pm->count) {
+        pm->count > PM_COUNT_MAX || pm->seen > pm->count) {
         return -EINVAL;
     }
     pm_set_count(pm, pm->count);

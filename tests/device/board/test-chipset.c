@@ -399,6 +399,52 @@ static void test_pm_migrate(void)
     fixture_done(&b);
 }
 
+/* The value of a 64-bit field: behind its name, and its size in 4 bytes. */
+static void state_set_u64(GByteArray *state, const char *name, uint64_t value)
+{
+    uint8_t *at = memmem(state->data, state->len, name, strlen(name));
+
+    g_assert_nonnull(at);
+    value = GUINT64_TO_LE(value);
+    memcpy(at + strlen(name) + 4, &value, sizeof(value));
+}
+
+/* A VM that has run for so many seconds: it must be able to move, too. */
+static bool loads_after(uint64_t seconds)
+{
+    uint64_t ticks = seconds * 3579545;
+    g_autoptr(GByteArray) state = NULL;
+    Fixture a;
+    bool ok;
+
+    fixture_init(&a, 0);
+    acpi_pm_new(&a.machine);
+    machine_quiesce(&a.machine);
+    state = fixture_save(fixture_device(&a, "acpi-pm"));
+    state_set_u64(state, "count", ticks);
+    state_set_u64(state, "seen", ticks);
+    ok = fixture_load(fixture_device(&a, "acpi-pm"), state);
+    if (ok) {
+        machine_resume(&a.machine);
+        uint32_t passed = (port_read(&a, PM_TMR, 4) - (uint32_t)ticks) &
+                          0xffffff;
+        g_assert_cmpuint(passed, <, 3579545 * 2); /* two seconds */
+    }
+    fixture_done(&a);
+    return ok;
+}
+
+static void test_pm_age(void)
+{
+    const uint64_t year = 365 * 24 * 3600;
+
+    g_assert_true(loads_after(43 * 60));
+    g_assert_true(loads_after(44 * 60));
+    g_assert_true(loads_after(year));
+    g_assert_true(loads_after(100 * year));
+    g_assert_false(loads_after(150 * year));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -415,5 +461,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pm/soft-off", test_pm_soft_off);
     g_test_add_func("/pm/timer", test_pm_timer);
     g_test_add_func("/pm/migrate", test_pm_migrate);
+    g_test_add_func("/pm/age", test_pm_age);
     return g_test_run();
 }
