@@ -19,6 +19,16 @@ typedef struct MigEvent {
     char *error;
 } MigEvent;
 
+/* How long the source waits, of docs/migration-format.md 5.2. */
+typedef struct MigWaits {
+    int64_t welcome_ns; /* the TLS handshake counts */
+    int64_t pass_ns;
+    int64_t ready_ns;
+    int64_t running_ns;
+    int64_t write_ns; /* the destination takes no byte */
+    int64_t last_words_ns; /* for the reason that explains a failed write */
+} MigWaits;
+
 struct Migration {
     /* Immutable after migration_new(). */
     const MigrationVm *vm;
@@ -34,6 +44,7 @@ struct Migration {
     int cancel_fd; /* eventfd: readable when the job shall end */
     TlsCreds *tls_creds; /* or NULL */
     char *tls_hostname;  /* or NULL */
+    MigWaits waits;      /* tests shorten them */
     MigrationCapabilities capabilities;
 
     /* Protected by lock. */

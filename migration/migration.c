@@ -269,12 +269,24 @@ void mig_pace(Migration *m, uint64_t bytes)
 
 /* -- control ------------------------------------------------------------ */
 
+static const MigWaits default_waits = {
+    /* The destination answers HELLO from memory, but may be busy starting. */
+    .welcome_ns = 30 * VM_NS_PER_SEC,
+    /* Applying what is in flight: swap writes of a slow disk. */
+    .pass_ns = 120 * VM_NS_PER_SEC,
+    .ready_ns = 60 * VM_NS_PER_SEC,
+    .running_ns = 30 * VM_NS_PER_SEC,
+    .write_ns = 60 * VM_NS_PER_SEC,
+    .last_words_ns = 3 * VM_NS_PER_SEC,
+};
+
 Migration *migration_new(const MigrationVm *vm)
 {
     Migration *m = g_new0(Migration, 1);
 
     m->vm = vm;
     m->cancel_fd = -1;
+    m->waits = default_waits;
     mig_parameters_init(&m->parameters);
     vm_mutex_init(&m->lock, VM_RANK_MIGRATION);
     vm_cond_init(&m->wake);

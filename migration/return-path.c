@@ -23,12 +23,10 @@
 #include "util/error.h"
 #include "util/thread.h"
 
-/* How long the reason may take that explains a failed write. */
-#define LAST_WORDS_NS (3 * VM_NS_PER_SEC)
-
 struct MigReturn {
     /* Immutable. */
     MigStream *s;
+    int64_t last_words_ns;
     VmThread *thread;
 
     /* Protected by lock (rank VM_RANK_LEAF). */
@@ -102,7 +100,9 @@ static int read_pass_done(MigReturn *r, const MigWireRecord *rec)
     if (err < 0) {
         return err;
     }
-    return take_answer(r, MIG_ANSWER_PASS_DONE, pass.pass) ? 0 : -EPROTO;
+    return !pass.reserved && take_answer(r, MIG_ANSWER_PASS_DONE, pass.pass)
+               ? 0
+               : -EPROTO;
 }
 
 static int read_empty(MigReturn *r, const MigWireRecord *rec,
@@ -182,11 +182,12 @@ static void return_run(void *arg)
     }
 }
 
-MigReturn *mig_return_new(MigStream *s)
+MigReturn *mig_return_new(MigStream *s, int64_t last_words_ns)
 {
     MigReturn *r = g_new0(MigReturn, 1);
 
     r->s = s;
+    r->last_words_ns = last_words_ns;
     vm_mutex_init(&r->lock, VM_RANK_LEAF);
     vm_cond_init(&r->cond);
     r->thread = vm_thread_new("mig-return", return_run, r);
@@ -262,7 +263,7 @@ bool mig_return_has_failed(MigReturn *r)
 
 bool mig_return_error(MigReturn *r, GError **errp)
 {
-    int64_t end_ns = vm_clock_ns() + LAST_WORDS_NS;
+    int64_t end_ns = vm_clock_ns() + r->last_words_ns;
 
     vm_mutex_lock(&r->lock);
     while (!r->ended && vm_clock_ns() < end_ns) {

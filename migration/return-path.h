@@ -18,8 +18,8 @@ typedef struct MigReturn MigReturn;
 
 /* s is borrowed. The thread cuts s when the destination has failed or has
  * closed, so that a blocked writer returns; but never once RUNNING is
- * expected. */
-MigReturn *mig_return_new(MigStream *s);
+ * expected. last_words_ns bounds mig_return_error(). */
+MigReturn *mig_return_new(MigStream *s, int64_t last_words_ns);
 /* Cuts the stream and joins. */
 void mig_return_free(MigReturn *r);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigReturn, mig_return_free)

@@ -53,12 +53,6 @@
 #include "util/clock.h"
 #include "util/error.h"
 
-/* The destination answers HELLO from memory, but may be busy starting. */
-#define WELCOME_TIMEOUT_NS (30 * VM_NS_PER_SEC)
-/* Applying what is in flight: swap writes of a slow disk. */
-#define PASS_TIMEOUT_NS (120 * VM_NS_PER_SEC)
-#define READY_TIMEOUT_NS (60 * VM_NS_PER_SEC)
-#define RUNNING_TIMEOUT_NS (30 * VM_NS_PER_SEC)
 /* While nothing is sent, a destination that has gone is noticed so soon. */
 #define PAUSE_LOOK_NS (200 * VM_NS_PER_MS)
 /* A pass that sent less measures latency, or the search for zero pages: it
@@ -123,7 +117,7 @@ static bool secure_stream(Source *src, GError **errp)
                                 : vm_channel_address_host(m->address);
     bool ok;
 
-    mig_stream_set_deadline(src->s, vm_clock_ns() + WELCOME_TIMEOUT_NS);
+    mig_stream_set_deadline(src->s, vm_clock_ns() + src->m->waits.welcome_ns);
     ok = mig_link_secure(&src->link, m->tls_creds, host, errp);
     mig_stream_set_deadline(src->s, 0);
     return ok;
@@ -138,6 +132,10 @@ static bool open_stream(Source *src, GError **errp)
         return false;
     }
     src->s = src->link.s;
+    if (!src->link.is_command) { /* what one waits for, only its author knows */
+        vm_channel_set_write_limit(mig_stream_channel(src->s),
+                                   src->m->waits.write_ns);
+    }
     mig_publish_stream(src->m, src->s);
     if (src->m->tls_creds && !secure_stream(src, errp)) {
         return false;
@@ -166,7 +164,7 @@ static bool read_welcome(Source *src, MigWireWelcome *ret, GError **errp)
     MigWireRecord rec;
     int err;
 
-    mig_stream_set_deadline(src->s, vm_clock_ns() + WELCOME_TIMEOUT_NS);
+    mig_stream_set_deadline(src->s, vm_clock_ns() + src->m->waits.welcome_ns);
     err = mig_stream_read_control(src->s, &rec, sizeof(rec));
     if (err == 0 && rec.magic == MIG_WIRE_MAGIC &&
         rec.type == MIG_REC_REFUSE) {
@@ -269,7 +267,8 @@ static bool set_up(Source *src, GError **errp)
     if (!open_stream(src, errp) || !shake_hands(src, errp)) {
         return false;
     }
-    src->ret = src->one_way ? NULL : mig_return_new(src->s);
+    src->ret = src->one_way ? NULL : mig_return_new(
+        src->s, src->m->waits.last_words_ns);
     config = (MigRamSenderConfig){
         .m = src->m,
         .stream = src->s,
@@ -344,7 +343,7 @@ static bool end_pass(Source *src, GError **errp)
                                     sizeof(body));
     }
     if (err == 0) {
-        err = await(src, PASS_TIMEOUT_NS);
+        err = await(src, src->m->waits.pass_ns);
     }
     if (err < 0) {
         return mig_stream_send_error(err, errp);
@@ -542,7 +541,7 @@ static bool complete(Source *src, GError **errp)
                                     sizeof(body));
     }
     if (err == 0) {
-        err = await(src, READY_TIMEOUT_NS);
+        err = await(src, src->m->waits.ready_ns);
     }
     MIG_INFO(src->m, info->ready_us = us_since(start_ns));
     return err == 0 || mig_stream_send_error(err, errp);
@@ -587,7 +586,7 @@ static bool send_run(Source *src, GError **errp)
 
 static bool await_running(Source *src, GError **errp)
 {
-    int err = mig_return_wait(src->ret, RUNNING_TIMEOUT_NS);
+    int err = mig_return_wait(src->ret, src->m->waits.running_ns);
 
     if (err == 0) {
         src->stage = STAGE_GONE;

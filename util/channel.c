@@ -408,10 +408,12 @@ static int data_error(const VmChannel *ch, int r)
     return vm_channel_is_shut(ch) ? -ECANCELED : r;
 }
 
-/* A pipe does not block: waits until it is worth a (next) try. */
-static bool pipe_try_again(VmChannel *ch, short events)
+/* A pipe does not block: waits until it is worth a (next) try. A socket says
+ * EAGAIN when its write limit is over. */
+static bool try_again(VmChannel *ch, short events)
 {
-    return (errno == EAGAIN && wait_for(ch->fd, events, ch->wake_fd) == 0) ||
+    return (errno == EAGAIN && ch->wake_fd >= 0 &&
+            wait_for(ch->fd, events, ch->wake_fd) == 0) ||
            errno == EINTR;
 }
 
@@ -459,7 +461,7 @@ ssize_t vm_channel_raw_read_some(VmChannel *ch, void *buf, size_t len)
     }
     do {
         n = receive(ch, buf, len);
-    } while (n < 0 && pipe_try_again(ch, POLLIN));
+    } while (n < 0 && try_again(ch, POLLIN));
     if (n < 0) {
         return data_error(ch, -errno);
     }
@@ -495,6 +497,18 @@ int vm_channel_read_full(VmChannel *ch, void *buf, size_t len)
     return 0;
 }
 
+void vm_channel_set_write_limit(VmChannel *ch, int64_t limit_ns)
+{
+    struct timeval limit = {
+        .tv_sec = limit_ns / VM_NS_PER_SEC,
+        .tv_usec = limit_ns % VM_NS_PER_SEC / VM_NS_PER_US,
+    };
+
+    /* Or it is no socket. The kernel begins anew with each call, and a call
+     * ends when it has handed over a part. */
+    (void)setsockopt(ch->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 static ssize_t transmit(VmChannel *ch, struct iovec *iov, int iovcnt)
 {
     struct msghdr msg = {
@@ -515,8 +529,8 @@ int vm_channel_raw_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt)
         if (vm_channel_is_shut(ch)) {
             return -ECANCELED; /* a file goes on taking bytes */
         }
-        if (n < 0 && !pipe_try_again(ch, POLLOUT)) {
-            return data_error(ch, -errno);
+        if (n < 0 && !try_again(ch, POLLOUT)) {
+            return data_error(ch, errno == EAGAIN ? -ETIMEDOUT : -errno);
         }
         if (n > 0) {
             vm_iov_advance(&iov, &iovcnt, (size_t)n);

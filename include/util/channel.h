@@ -80,6 +80,12 @@ int vm_channel_writev_full(VmChannel *ch, struct iovec *iov, int iovcnt);
  * 0: never. */
 void vm_channel_set_read_deadline(VmChannel *ch, int64_t deadline_ns);
 
+/*
+ * Before the writes: one of which the peer takes no byte for so long fails
+ * with -ETIMEDOUT. Sockets only; a pipe or a file is waited for.
+ */
+void vm_channel_set_write_limit(VmChannel *ch, int64_t limit_ns);
+
 /* Writing thread, nothing is written after it: the peer reads what was
  * written, then end of file. */
 void vm_channel_end_writes(VmChannel *ch);

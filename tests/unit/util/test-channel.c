@@ -522,6 +522,23 @@ static void test_connect_cancelled(void)
     }
 }
 
+/* A write of which the peer takes nothing ends; others do not. */
+static void test_write_limit(void)
+{
+    g_autofree uint8_t *buf = g_malloc0(4u << 20);
+    VmChannel *a, *b;
+
+    make_pair(&a, &b);
+    vm_channel_set_write_limit(a, 20 * VM_NS_PER_MS);
+    g_assert_cmpint(vm_channel_write_full(a, buf, 100), ==, 0);
+    g_assert_cmpint(vm_channel_write_full(a, buf, 4u << 20), ==, -ETIMEDOUT);
+    /* Reads have no such limit. */
+    g_assert_cmpint(vm_channel_write_full(b, buf, 1), ==, 0);
+    g_assert_cmpint(vm_channel_read_full(a, buf, 1), ==, 0);
+    vm_channel_free(a);
+    vm_channel_free(b);
+}
+
 int main(int argc, char **argv)
 {
     int r;
@@ -545,6 +562,7 @@ int main(int argc, char **argv)
     g_test_add_func("/util/channel/pipe", test_pipe);
     g_test_add_func("/util/channel/host", test_host);
     g_test_add_func("/util/channel/deadline-and-end", test_deadline_and_end);
+    g_test_add_func("/util/channel/write-limit", test_write_limit);
     g_test_add_func("/util/channel/shutdown-pipe", test_shutdown_pipe);
     g_test_add_func("/util/channel/shutdown-unix", test_shutdown_unix);
     g_test_add_func("/util/channel/shutdown-tcp", test_shutdown_tcp);
