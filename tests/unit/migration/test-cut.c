@@ -9,62 +9,15 @@
  * records where each record begins; the boundaries, their neighbours and
  * seeded random places between are then tried one by one.
  */
-#include "fake-vm.h"
-#include "relay.h"
+#include "run.h"
 
 #include <string.h>
-
-#include "../../../migration/wire.h"
 
 #define PAGES 131u
 #define CHUNK 16u
 
-typedef struct Run {
-    FakeWorld world;
-    FakeVm *src, *dst;
-    char *dir, *src_uri, *dst_uri;
-    Relay *relay;
-} Run;
-
 static const FakeVmConfig paged = { PAGES, CHUNK, 3 * CHUNK, NULL, 0 };
 static const FakeVmConfig plain = { PAGES, CHUNK, UINT64_MAX, NULL, 0 };
-
-static Run *run_new(const FakeVmConfig *src, const FakeVmConfig *dst)
-{
-    Run *run = g_new0(Run, 1);
-
-    run->src = fake_vm_new(&run->world, src);
-    run->dst = fake_vm_new(&run->world, dst);
-    run->dir = fake_dir_new();
-    run->src_uri = g_strdup_printf("unix:%s/relay", run->dir);
-    run->dst_uri = g_strdup_printf("unix:%s/dst", run->dir);
-    fake_vm_boot(run->src);
-    fake_vm_fill(run->src, 7);
-    fake_vm_set_bandwidth(run->src, 0);
-    g_assert_true(migration_listen(run->dst->mig, run->dst_uri, NULL));
-    run->relay = relay_new(run->src_uri, run->dst_uri);
-    return run;
-}
-
-static void run_go(Run *run)
-{
-    relay_start(run->relay);
-    g_assert_true(migration_start(run->src->mig, run->src_uri, NULL));
-    (void)fake_vm_wait(run->src);
-    relay_join(run->relay);
-}
-
-static void run_free(Run *run)
-{
-    g_assert_false(run->world.violated);
-    fake_vm_free(run->src);
-    fake_vm_free(run->dst);
-    relay_free(run->relay);
-    fake_dir_free(run->dir);
-    g_free(run->src_uri);
-    g_free(run->dst_uri);
-    g_free(run);
-}
 
 /* The destination ends too, unless it never had a HELLO. */
 static void settle_destination(Run *run, bool had_hello)
@@ -74,96 +27,10 @@ static void settle_destination(Run *run, bool had_hello)
     }
 }
 
-/* What must hold after any harm. */
-static void check_after(Run *run)
-{
-    bool src = fake_vm_runs(run->src), dst = fake_vm_runs(run->dst);
-    MigrationStatus s = fake_vm_status(run->src);
-
-    g_assert_false(src && dst);
-    g_assert_cmpint(run->world.image_owners, <=, 1);
-    if (dst) {
-        g_assert_true(fake_vm_equal(run->src, run->dst));
-        /* The source either knows, or says that it does not. */
-        g_assert_true(s == MIGRATION_COMPLETED ||
-                      strstr(run->src->error, "may be running"));
-    } else {
-        g_assert_cmpint(s, ==, MIGRATION_FAILED);
-        g_assert_true(src || strstr(run->src->error, "may be running"));
-    }
-}
-
-/* -- where the records are ---------------------------------------------- */
-
-typedef struct Record {
-    size_t at;
-    MigWireRecord head;
-} Record;
-
-static GArray *find_records(const GByteArray *bytes)
-{
-    GArray *list = g_array_new(FALSE, FALSE, sizeof(Record));
-    size_t at = 0;
-
-    while (at < bytes->len) {
-        Record r = { .at = at };
-
-        g_assert_cmpuint(bytes->len - at, >=, sizeof(r.head));
-        memcpy(&r.head, bytes->data + at, sizeof(r.head));
-        g_assert_cmpuint(r.head.magic, ==, MIG_WIRE_MAGIC);
-        g_array_append_val(list, r);
-        at += sizeof(r.head) + r.head.length;
-    }
-    g_assert_cmpuint(at, ==, bytes->len);
-    return list;
-}
-
-typedef struct Map {
-    GByteArray *there, *back;
-    GArray *there_records, *back_records;
-} Map;
-
-static Map record_run(const FakeVmConfig *src, const FakeVmConfig *dst)
-{
-    Run *run = run_new(src, dst);
-    Map map = { .there = g_byte_array_new(), .back = g_byte_array_new() };
-
-    run->relay->there.record = g_byte_array_ref(map.there);
-    run->relay->back.record = g_byte_array_ref(map.back);
-    run_go(run);
-    g_assert_cmpint(fake_vm_wait(run->src), ==, MIGRATION_COMPLETED);
-    g_assert_cmpint(fake_vm_wait(run->dst), ==, MIGRATION_COMPLETED);
-    run_free(run);
-    map.there_records = find_records(map.there);
-    map.back_records = find_records(map.back);
-    return map;
-}
-
-static void map_done(Map *map)
-{
-    g_byte_array_unref(map->there);
-    g_byte_array_unref(map->back);
-    g_array_unref(map->there_records);
-    g_array_unref(map->back_records);
-}
-
 /* -- cuts --------------------------------------------------------------- */
 
 /* Ends of all cuts: who runs. */
 static unsigned ended_source, ended_destination, ended_neither;
-
-/*
- * Where the last record of a direction begins: RUN there, RUNNING back.
- * Before it the source knows that the VM is its own. The sizes of passes
- * vary from run to run only with a guest, and there is none here.
- */
-static uint64_t last_record(const GArray *records, uint16_t type)
-{
-    const Record *r = &g_array_index(records, Record, records->len - 1);
-
-    g_assert_cmpuint(r->head.type, ==, type);
-    return r->at;
-}
 
 static void count_end(Run *run, bool before_last)
 {
@@ -184,14 +51,13 @@ static void try_cut(const FakeVmConfig *src, const FakeVmConfig *dst,
 {
     Run *run = run_new(src, dst);
     Direction *d = there ? &run->relay->there : &run->relay->back;
-    uint64_t last = there ? last_record(map->there_records, MIG_REC_RUN)
-                          : last_record(map->back_records, MIG_REC_RUNNING);
+    uint64_t last = map_last_record(map, there);
 
     d->harm = HARM_CUT;
     d->harm_at = at;
     run_go(run);
     settle_destination(run, !there || at >= hello_bytes);
-    check_after(run);
+    run_check(run);
     count_end(run, at < last);
     run_free(run);
 }
@@ -199,10 +65,9 @@ static void try_cut(const FakeVmConfig *src, const FakeVmConfig *dst,
 static void cut_direction(const FakeVmConfig *src, const FakeVmConfig *dst,
                           const Map *map, bool there)
 {
-    const GByteArray *bytes = there ? map->there : map->back;
-    const GArray *records = there ? map->there_records : map->back_records;
-    uint64_t hello = sizeof(MigWireRecord) +
-                     g_array_index(map->there_records, Record, 0).head.length;
+    const GByteArray *bytes = map_bytes(map, there);
+    const GArray *records = map_records(map, there);
+    uint64_t hello = map_hello_bytes(map);
 
     for (guint i = 0; i < records->len; i++) {
         const Record *r = &g_array_index(records, Record, i);
@@ -225,7 +90,7 @@ static void cut_direction(const FakeVmConfig *src, const FakeVmConfig *dst,
 static void test_cuts(const void *data)
 {
     const FakeVmConfig *c = data;
-    Map map = record_run(&paged, c);
+    Map map = map_new(&paged, c);
 
     cut_direction(&paged, c, &map, /* there= */ true);
     cut_direction(&paged, c, &map, /* there= */ false);
@@ -239,23 +104,6 @@ static void test_cuts(const void *data)
 }
 
 /* -- flips -------------------------------------------------------------- */
-
-/* A flip in a page cannot be seen by this version of the format. */
-static bool is_payload(const Map *map, uint64_t at)
-{
-    for (guint i = 0; i < map->there_records->len; i++) {
-        const Record *r = &g_array_index(map->there_records, Record, i);
-        uint64_t end = r->at + sizeof(r->head) + r->head.length;
-        MigWireChunk chunk;
-
-        if (at >= r->at && at < end && r->head.type == MIG_REC_CHUNK) {
-            memcpy(&chunk, map->there->data + r->at + sizeof(r->head),
-                   sizeof(chunk));
-            return at >= end - chunk.payload_pages * RAM_PAGE_BYTES;
-        }
-    }
-    return false;
-}
 
 static void try_flip(uint64_t at)
 {
@@ -295,7 +143,7 @@ static void try_flip(uint64_t at)
 
 static void test_flips(void)
 {
-    Map map = record_run(&paged, &paged);
+    Map map = map_new(&paged, &paged);
 
     for (guint i = 0; i < map.there_records->len; i++) {
         const Record *r = &g_array_index(map.there_records, Record, i);
@@ -305,7 +153,7 @@ static void test_flips(void)
             uint64_t at = r->at + (uint64_t)g_test_rand_int_range(
                                       0, (int)MIN(bytes, 96));
 
-            if (!is_payload(&map, at)) {
+            if (!map_is_payload(&map, at)) {
                 try_flip(at);
             }
         }
