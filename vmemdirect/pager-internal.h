@@ -50,7 +50,7 @@ typedef uint32_t FrameNo;
 #define VMD_IO_SPARE 8u        /* of these, kept for critical reads */
 #define VMD_FILLS_MAX 4u       /* background read requests in flight */
 #define VMD_AHEAD_IO_MAX 4u    /* read-ahead requests in flight */
-#define VMD_EXPORT_IO_MAX 24u  /* export read requests in flight */
+#define VMD_EXPORT_IO_MAX 8u   /* export read requests in flight */
 #define VMD_WRITES_MAX 16u     /* write requests in flight */
 #define VMD_PUNCHES_MAX 4u
 #define VMD_TRANSFERS_MAX 512u /* chunks with I/O planned */

@@ -23,6 +23,9 @@
 
 /* Gaps up to this many pages are transferred rather than cut around. */
 #define GAP_PAGES 8u
+/* Export reads in flight while somebody waits for a page: with 24 of up to
+ * 2 MiB each, he waited 42 to 74 ms (90th percentile). */
+#define EXPORTS_BESIDE_FAULTS 2u
 
 void vmd_transfers_init(VmdPager *p)
 {
@@ -183,7 +186,10 @@ static bool may_submit(const VmdPager *p, VmdTransferKind kind)
     case VMD_CRITICAL:
         return true;
     case VMD_EXPORT:
-        return left > VMD_IO_SPARE && p->requests[kind] < VMD_EXPORT_IO_MAX;
+        return left > VMD_IO_SPARE &&
+               p->requests[kind] <
+                   (p->requests[VMD_CRITICAL] > 0 ? EXPORTS_BESIDE_FAULTS :
+                                                    VMD_EXPORT_IO_MAX);
     case VMD_FILL:
         return left > VMD_IO_SPARE &&
                p->requests[kind] <

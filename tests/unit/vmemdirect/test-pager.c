@@ -471,6 +471,46 @@ static void check_export(Fake *f, ChunkNo c, uint8_t base)
     g_assert_cmpint(fake_state(f, c), ==, before);
 }
 
+/* Few exports are read while somebody waits for a page. */
+static void test_exports_beside_a_fault(void)
+{
+    enum { EXPORTS = 5 };
+    Fake *f = fake_new(ROOMY, false);
+    uint8_t *buf = g_malloc((size_t)EXPORTS * FAKE_CHUNK_PAGES *
+                            RAM_PAGE_BYTES);
+    RamExport e[EXPORTS] = { 0 };
+
+    for (ChunkNo c = 1; c < 3 + EXPORTS; c++) {
+        fill_chunk(f, c, (uint8_t)(c * 20));
+        fake_swap_out(f, c);
+    }
+    f->pager.fault_number += 100;
+    g_assert_null(fake_touch(f, 1 * 8, false));
+    g_assert_cmpuint(fake_requests(f), ==, 1);
+    exports_done = 0;
+    for (unsigned k = 0; k < EXPORTS; k++) {
+        e[k] = (RamExport){ .chunk = 2 + k, .done = export_done,
+                            .buf = buf + (size_t)k * FAKE_CHUNK_PAGES *
+                                         RAM_PAGE_BYTES };
+        memset(e[k].want, 0xff, sizeof(e[k].want));
+        vmd_carry_export(&f->pager, &e[k]);
+    }
+    fake_step(f);
+    g_assert_cmpuint(fake_requests(f), ==, 1 + 2);
+    fake_complete(f, 1, 0);
+    g_assert_cmpuint(fake_requests(f), ==, 1 + 2);
+    fake_complete(f, 0, 0); /* nobody waits any more */
+    fake_step(f);
+    g_assert_cmpuint(fake_requests(f), ==, EXPORTS - 1);
+    fake_complete_all(f);
+    g_assert_cmpuint(exports_done, ==, EXPORTS);
+    for (unsigned k = 0; k < EXPORTS; k++) {
+        atomic_store(&f->pager.pins[2 + k], 0);
+    }
+    g_free(buf);
+    fake_free(f);
+}
+
 static void test_export_moves_nothing(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -781,6 +821,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pager/pin-brings-pages-in", test_pin_brings_pages_in);
     g_test_add_func("/pager/budget-is-hard", test_budget_is_hard);
     g_test_add_func("/carry/export-moves-nothing", test_export_moves_nothing);
+    g_test_add_func("/carry/exports-beside-a-fault",
+                    test_exports_beside_a_fault);
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
     g_test_add_func("/carry/to-swap", test_to_swap);
