@@ -34,8 +34,8 @@
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 /* Entries read at once: 1 GiB of guest RAM. */
 #define PAGEMAP_BATCH_PAGES 262144u
-/* There is no history: all are equally warm, and none is in use right now. */
-#define PLAIN_KEY 0x7f
+/* There is no history: all are equally warm. */
+#define PLAIN_KEY 128u
 
 typedef struct PlainPlacement {
     RamPlacement base;

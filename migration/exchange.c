@@ -10,8 +10,8 @@
  * destination's disk, and the coldest chunks that nobody writes make room.
  *
  * Invariants:
- *   (1) to_swap has chunks that are in RAM, not written, and not accessed in
- *       the present interval of aging; to_ram has written ones in swap.
+ *   (1) to_swap has chunks that are in RAM, not written, and not known to be
+ *       in use otherwise; to_ram has written ones in swap.
  *   (2) to_ram takes no more pages than to_swap and room_pages give.
  *   (3) A chunk goes to swap only if one that comes to RAM needs its place.
  */
@@ -21,7 +21,10 @@
 
 #include "util/bits.h"
 
-#define ACCESSED_NOW 0x80u /* of a key: the top bit of the history */
+/* A key of this or more: accessed in the present interval and the one before.
+ * Less does not say much: a chunk of which nothing was heard since it came in
+ * has the top bit as well. */
+#define IN_USE 0xc0u
 
 static uint64_t pages_of(ChunkNo chunk, uint32_t chunk_pages,
                          uint64_t total_pages)
@@ -54,7 +57,7 @@ static GArray *candidates(const RamPlace *place, const RamChunkInfo *infos,
         bool hot = vm_bit_test(written, c);
         bool wanted = from == RAM_PLACE_SWAP
                           ? hot
-                          : !hot && infos[c].key < ACCESSED_NOW;
+                          : !hot && infos[c].key < IN_USE;
         if (place[c] == from && wanted) {
             uint64_t key = sort_key(&infos[c], c);
             g_array_append_val(keys, key);

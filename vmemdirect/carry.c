@@ -12,7 +12,8 @@
  * pages into the guest, swap by one write. A chunk on which the pager works
  * (WRITING, FILLING) holds its import back until that is done. Imports to
  * RAM stop at the low watermark and go to the file from there on, so that
- * import never makes reclaim start.
+ * import never makes reclaim start; but they wait for what is being written,
+ * as chunks that change places for them are.
  *
  * Threads: the pager thread.
  */
@@ -207,6 +208,14 @@ static bool goes_to_ram(const VmdPager *p, const RamImport *im)
            vmd_available_pages(p) > (int64_t)vmd_low_watermark(p);
 }
 
+/* There will be room when what is being written has been. */
+static bool room_is_coming(const VmdPager *p, const RamImport *im)
+{
+    return im->place == RAM_PLACE_RAM && p->writing_pages > 0 &&
+           vmd_available_pages(p) + (int64_t)p->writing_pages >
+               (int64_t)vmd_low_watermark(p);
+}
+
 static uint64_t count_pages(const unsigned long *map)
 {
     uint64_t pages = 0;
@@ -279,7 +288,7 @@ static bool commit(VmdPager *p, RamImport *im)
         return true;
     }
     if (count_pages(im->pages) > 0 && !goes_to_ram(p, im)) {
-        return commit_to_swap(p, im);
+        return !room_is_coming(p, im) && commit_to_swap(p, im);
     }
     commit_to_ram(p, im);
     return true;

@@ -613,6 +613,31 @@ static void test_to_swap(void)
     fake_free(f);
 }
 
+/* No room, but for what is on its way to the file: the import waits. */
+static void test_import_waits_for_room(void)
+{
+    Fake *f = fake_new(12 * FAKE_CHUNK_PAGES, false);
+    ChunkNo c = 1;
+
+    for (;; c++) {
+        g_assert_cmpuint(c, <, FAKE_CHUNKS - 3);
+        import(f, c, RAM_PLACE_RAM, 20, 0xff, 0);
+        if (fake_state(f, c) == VMD_SWAPPED) {
+            break;
+        }
+    }
+    g_assert_cmpuint(c, >, 3);
+    vmd_carry_to_swap(&f->pager, 1);
+    fake_step(f);
+    assert_state(f, 1, VMD_WRITING);
+    import(f, c + 1, RAM_PLACE_RAM, 60, 0xff, 0);
+    assert_state(f, 1, VMD_SWAPPED);
+    assert_state(f, c + 1, VMD_RESIDENT);
+    g_assert_cmpuint(fake_read(f, (c + 1) * 8 + 1), ==, 61);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 static void test_to_swap_that_fails(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -826,6 +851,8 @@ int main(int argc, char **argv)
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
     g_test_add_func("/carry/to-swap", test_to_swap);
+    g_test_add_func("/carry/import-waits-for-room",
+                    test_import_waits_for_room);
     g_test_add_func("/carry/to-swap-fails", test_to_swap_that_fails);
     g_test_add_func("/carry/import-into-failed", test_import_into_failed);
     g_test_add_func("/carry/import-history", test_import_history);
