@@ -6,14 +6,19 @@
 
 #include <string.h>
 
+/* But for pipes: the migrations here have none, and a sanitizer's own child
+ * process has two, from its first report on, though it be suppressed. */
 static unsigned count_fds(void)
 {
     g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
+    const char *name;
     unsigned n = 0;
 
     g_assert_nonnull(dir);
-    while (g_dir_read_name(dir)) {
-        n++;
+    while ((name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename("/proc/self/fd", name, NULL);
+        g_autofree char *what = g_file_read_link(path, NULL);
+        n += what && !g_str_has_prefix(what, "pipe:");
     }
     return n;
 }
