@@ -332,6 +332,9 @@ void vmd_carry_to_swap(VmdPager *p, ChunkNo c)
     if (p->chunks[c].state == VMD_STANDBY) {
         (void)vmd_chunk_write_back(p, c);
     }
+    if (p->chunks[c].state == VMD_WRITING) {
+        p->frames.owner[p->chunks[c].frame]->exchanged = true;
+    }
 }
 
 void vmd_carry_abandon(VmdPager *p)

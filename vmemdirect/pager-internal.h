@@ -151,6 +151,7 @@ struct VmdTransfer {
     struct VmdLanding *landing; /* CRITICAL */
     RamExport *export_;
     RamImport *import_;
+    bool exchanged; /* WRITE: migration asked for it (vmd_carry_to_swap()) */
 };
 
 /* A small read around a fault: contract at the head of landing.c. */

@@ -249,7 +249,9 @@ static void next_run(VmdPager *p, VmdTransfer *t, uint32_t *ret_first,
 static void count_operation(VmdPager *p, const VmdTransfer *t, uint32_t count)
 {
     if (t->kind == VMD_WRITE) {
-        if (!t->import_) {
+        if (t->exchanged) {
+            p->stats.import_swap_bytes += count * RAM_PAGE_BYTES;
+        } else if (!t->import_) {
             p->stats.page_out_ops++;
             p->stats.page_out_bytes += count * RAM_PAGE_BYTES;
         }

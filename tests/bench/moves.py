@@ -14,7 +14,7 @@ RIVAL_VMM_MIB = 48      # QEMU beside guest RAM, in its group
 RIVAL_SPARE_MIB = (0, 16, 32, 64, 128)  # until the kernel lets it live
 SAMPLE_S = 0.05
 BEFORE_S, AFTER_S = 2.0, 1.0
-SETTLE_LINES = 30       # of the guest's progress, ten a second
+SETTLE_LINES = 100      # of the guest's progress, ten a second
 CONVERGE_S = 60         # a migration that has not ended by then does not
 
 # hot: percent of RAM; rate: MiB/s, 0 is as fast as it can.

@@ -601,6 +601,8 @@ static void test_to_swap(void)
     vmd_carry_to_swap(&f->pager, 1); /* once is enough */
     fake_complete_all(f);
     assert_state(f, 1, VMD_SWAPPED);
+    g_assert_cmpuint(f->pager.stats.page_out_bytes, ==, 0);
+    g_assert_cmpuint(f->pager.stats.import_swap_bytes, ==, 8 * RAM_PAGE_BYTES);
     vmd_carry_to_swap(&f->pager, 1);
     vmd_carry_to_swap(&f->pager, 3); /* nothing is there */
     assert_state(f, 1, VMD_SWAPPED);
