@@ -411,7 +411,8 @@ static bool take_over(Destination *d, bool run, GError **errp)
     int64_t start_ns = vm_clock_ns();
     int err;
 
-    if (vm->activate && !vm->activate(vm->opaque, errp)) {
+    if (vm->activate && !d->m->capabilities.late_block_activate &&
+        !vm->activate(vm->opaque, errp)) {
         return false;
     }
     mig_finalize_counters(d->m);

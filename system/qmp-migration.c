@@ -221,6 +221,8 @@ static const struct {
 } capabilities[] = {
     { "auto-converge", offsetof(Capabilities, job.auto_converge) },
     { "events", offsetof(Capabilities, events) },
+    { "late-block-activate",
+      offsetof(Capabilities, job.late_block_activate) },
     { "pause-before-switchover",
       offsetof(Capabilities, job.pause_before_switchover) },
     { "return-path", offsetof(Capabilities, job.return_path) },

@@ -137,6 +137,9 @@ typedef struct MigrationCapabilities {
     /* The source slows the guest down while it dirties memory faster than
      * that can be sent. */
     bool auto_converge;
+    /* The destination does not take the images when the VM arrives paused:
+     * MigrationVm.start() does when it lets it run, here or later. */
+    bool late_block_activate;
 } MigrationCapabilities;
 void migration_get_capabilities(const Migration *m,
                                 MigrationCapabilities *ret);

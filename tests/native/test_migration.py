@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Live migration between two processes, with and without paging, in all
 directions; every byte verified before and after."""
+import os
 import time
 
-from vmtest import (MIB, check, gives_up, migrate, migration_address, need,
+from vmtest import (MIB, Failure, QmpError, check, gives_up, migrate, migration_address, need,
                     set_parameters, wait_migration)
 
 MEM = 192
@@ -17,12 +18,13 @@ def vm_options(budget, **options):
         'vmemdirect': dict(options, memory=budget)}
 
 
-def start_source(t, budget, *, append=None, cpus=1, options=None, name='a'):
+def start_source(t, budget, *, append=None, cpus=1, options=None, name='a',
+                 **kw):
     need(paging=budget is not None)
     guest = t.guest()
     source = t.vm(guest, name, mem=MEM, smp=cpus,
                   append=dict(WORK, **(append or {})),
-                  **vm_options(budget, **(options or {})))
+                  **vm_options(budget, **(options or {})), **kw)
     guest.wait_filled(alive=[source], timeout=90)
     return guest, source
 
@@ -215,6 +217,39 @@ def paused_stays_paused(t):
     check(guest.mark() == at, 'a paused guest runs')
     destination.run('cont')
     source.quit()
+    guest.wait_verified(alive=[destination])
+    destination.quit()
+
+
+def late_block_activate(t):
+    """Who arrives paused leaves the image to others until it is to run."""
+    disk = os.path.join(t.dir, 'disk')
+    with open(disk, 'wb') as f:
+        f.truncate(MIB)
+    extra = ('-drive', 'if=none,id=d,format=raw,file=' + disk,
+             '-device', 'virtio-blk-pci,drive=d')
+    guest, source = start_source(t, None, extra=extra)
+    destination = start_destination(t, guest, source, None, 'defer',
+                                    extra=extra + ('-S',))
+    destination.run('migrate-set-capabilities', {'capabilities': [
+        {'capability': 'late-block-activate', 'state': True}]})
+    uri = migration_address('unix', t.dir)
+    destination.run('migrate-incoming', {'uri': uri})
+    set_parameters(source, max_bandwidth=10 << 30)
+    source.run('migrate', {'uri': uri})
+    info = wait_migration(source)
+    check(info['status'] == 'completed', 'migration %r', info)
+    source.quit()
+    destination.wait_status('paused')
+    other = t.vm(guest, 'other', mem=64, extra=extra)
+    try:
+        destination.run('cont')
+        raise Failure('two have the image')
+    except QmpError as e:
+        check('lock' in str(e), 'cont: %s', e)
+    check(destination.status() == 'paused', 'it is %s', destination.status())
+    other.quit()
+    destination.run('cont')
     guest.wait_verified(alive=[destination])
     destination.quit()
 
@@ -412,5 +447,5 @@ TESTS = [(f.__name__, f) for f in (
     no_paging_by_migration, cold_memory_from_swap, paused_stays_paused,
     history_arrives_unchanged, incoming_defer, there_and_back,
     cancel_then_migrate, bandwidth_limit, events, pause_before_switchover,
-    written_chunks_go_to_ram,
+    written_chunks_go_to_ram, late_block_activate,
     source_goes_on_by_cont)]

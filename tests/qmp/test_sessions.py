@@ -183,6 +183,7 @@ def capabilities():
         qmp = vm.client()
         assert set(current(qmp).values()) == {False}
         assert set(current(qmp)) == {"auto-converge", "events",
+                                     "late-block-activate",
                                      "pause-before-switchover",
                                      "return-path"}
         assert qmp.ask("migrate-set-capabilities",

@@ -513,6 +513,9 @@ static int vm_start(void *opaque, bool run, GError **errp)
         return -EIO;
     }
     atomic_fetch_add(&f->starts, 1);
+    if (run) {
+        own_images(f, true); /* if it has not yet */
+    }
     set_running(f, run);
     return 0;
 }

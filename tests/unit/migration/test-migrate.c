@@ -201,6 +201,31 @@ static void test_back(void)
     fake_pair_free(p);
 }
 
+/* Whoever lets it run later takes its images then, and not sooner. */
+static void test_late_block_activate(void)
+{
+    const MigrationCapabilities late = { .late_block_activate = true };
+
+    for (int paused = 0; paused < 2; paused++) {
+        FakePair *p = fake_pair_new(&plain, &plain);
+        bool was;
+
+        if (paused) {
+            p->src->vm.stop(p->src, &was);
+        }
+        g_assert_true(
+            migration_set_capabilities(p->dst->mig, &late, NULL));
+        pair_listen(p);
+        pair_start(p);
+        g_assert_cmpint(fake_vm_wait(p->src), ==, MIGRATION_COMPLETED);
+        g_assert_cmpint(fake_vm_wait(p->dst), ==, MIGRATION_COMPLETED);
+        g_assert_true(fake_vm_runs(p->dst) == !paused);
+        g_assert_true(p->dst->owns_images == !paused);
+        g_assert_false(p->src->owns_images);
+        fake_pair_free(p);
+    }
+}
+
 /* A paused guest arrives paused, and its images with it. */
 static void test_paused(void)
 {
@@ -589,6 +614,8 @@ int main(int argc, char **argv)
     g_test_add_func("/migrate/placement", test_placement);
     g_test_add_func("/migrate/back", test_back);
     g_test_add_func("/migrate/paused", test_paused);
+    g_test_add_func("/migrate/late-block-activate",
+                    test_late_block_activate);
     g_test_add_func("/migrate/no-listener", test_no_listener);
     g_test_add_func("/migrate/bad-uri", test_bad_uri);
     g_test_add_func("/migrate/one-job", test_one_job);
