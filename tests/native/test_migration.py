@@ -4,8 +4,8 @@ directions; every byte verified before and after."""
 import os
 import time
 
-from vmtest import (MIB, Failure, QmpError, check, gives_up, migrate, migration_address, need,
-                    set_parameters, wait_migration)
+from vmtest import (MIB, Failure, QmpError, check, gives_up, migrate,
+                    migration_address, need, set_parameters, wait_migration)
 
 MEM = 192
 WORK = {'mib': 160, 'hot': 32, 'rate': 40, 'verify': 1, 'fill': 'zero-part'}
