@@ -25,8 +25,9 @@
  *
  * Invariants:
  *   (1) vm->start() is called once at most, after a whole RUN record.
- *   (2) READY is sent only when each chunk has arrived, each import is done,
- *       the counts and the digest agree, and every device is loaded.
+ *   (2) READY is sent only when each chunk has arrived, no page is damaged,
+ *       each import is done, the counts and the digest agree, and every
+ *       device is loaded.
  *   (3) After FAILED was sent vm->start() is not called; if it had been
  *       called and failed, the images are given up again first.
  *   (4) What comes before a valid HELLO changes nothing.
@@ -370,6 +371,7 @@ static bool check_complete(Destination *d, const MigWireRecord *rec,
                            const MigWireComplete *c, GError **errp)
 {
     ChunkNo missing;
+    PageNo damaged;
 
     if (c->records != d->records - 1 ||
         c->payload_pages != mig_ram_received_pages(d->ram) ||
@@ -383,6 +385,11 @@ static bool check_complete(Destination *d, const MigWireRecord *rec,
         return vm_error_set(errp, 0,
                             "migration stream: chunk %" PRIu32
                             " of guest RAM never came", missing);
+    }
+    if (!mig_ram_receive_is_right(d->ram, &damaged)) {
+        return vm_error_set(errp, 0,
+                            "migration stream: page %" PRIu64
+                            " of guest RAM was damaged on its way", damaged);
     }
     return true;
 }
@@ -463,7 +470,8 @@ typedef struct RecordKind {
 
 static const RecordKind kinds[] = {
     { MIG_REC_PLAN, 0, PHASE_RAM, on_plan },
-    { MIG_REC_CHUNK, MIG_FLAG_HISTORY | MIG_FLAG_LAST, PHASE_RAM, on_chunk },
+    { MIG_REC_CHUNK, MIG_FLAG_HISTORY | MIG_FLAG_LAST | MIG_FLAG_CHECKSUM,
+      PHASE_RAM, on_chunk },
     { MIG_REC_ZERO_RANGE, MIG_FLAG_HISTORY, PHASE_RAM, on_zero_range },
     { MIG_REC_MOVE, 0, PHASE_RAM, on_move },
     { MIG_REC_PASS, MIG_FLAG_LAST, PHASE_RAM, on_pass },

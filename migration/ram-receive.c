@@ -15,6 +15,9 @@
  *   (4) Chunks that are placed in RAM are together at most the budget: a
  *       source that knows it must not ask for more, one that does not (one
  *       way) gets swap for what is beyond it.
+ *   (5) A page is damaged whose last copy has not the checksum that came with
+ *       it. That is nothing yet: the guest may have written to it between
+ *       its being summed and its being sent, and then it comes again.
  *
  * Threads: the destination's thread, but for import_done(), which comes on
  * any.
@@ -25,6 +28,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "page-sum.h"
 #include "util/bits.h"
 #include "util/error.h"
 
@@ -53,6 +57,7 @@ struct MigRamReceiver {
     /* The destination's thread only. */
     unsigned long *seen;   /* chunks that came at least once */
     unsigned long *in_ram; /* chunks counted in ram_pages */
+    unsigned long *damaged; /* pages, (5) */
     uint64_t ram_pages;
     uint64_t received_pages;
 
@@ -97,6 +102,7 @@ MigRamReceiver *mig_ram_receiver_new(Migration *m, MigStream *s,
     r->bitmap_bytes = mig_bitmap_bytes(r->chunk_pages);
     r->seen = vm_bitmap_new(r->chunks);
     r->in_ram = vm_bitmap_new(r->chunks);
+    r->damaged = vm_bitmap_new(r->total_pages);
     vm_mutex_init(&r->lock, VM_RANK_LEAF);
     vm_cond_init(&r->cond);
     for (unsigned i = 0; i < IMPORT_WINDOW; i++) {
@@ -136,6 +142,7 @@ void mig_ram_receiver_free(MigRamReceiver *r)
     vm_mutex_done(&r->lock);
     g_free(r->seen);
     g_free(r->in_ram);
+    g_free(r->damaged);
     g_free(r);
 }
 
@@ -150,6 +157,17 @@ bool mig_ram_receive_is_whole(const MigRamReceiver *r, ChunkNo *ret_missing)
 
     if (c < r->chunks) {
         *ret_missing = (ChunkNo)c;
+        return false;
+    }
+    return true;
+}
+
+bool mig_ram_receive_is_right(const MigRamReceiver *r, PageNo *ret_damaged)
+{
+    size_t page = vm_bitmap_next_set(r->damaged, 0, r->total_pages);
+
+    if (page < r->total_pages) {
+        *ret_damaged = page;
         return false;
     }
     return true;
@@ -273,6 +291,8 @@ typedef struct ChunkHead {
     unsigned long pages[RAM_CHUNK_LONGS];
     unsigned long zero[RAM_CHUNK_LONGS];
     uint32_t npages; /* of the chunk */
+    bool with_sums;
+    uint64_t sums[RAM_CHUNK_PAGES_MAX]; /* of the payload's pages */
 } ChunkHead;
 
 /* The bitmaps agree with each other, with the counts and the length: (2). */
@@ -281,7 +301,9 @@ static bool check_chunk(const MigRamReceiver *r, const MigWireRecord *rec,
 {
     uint64_t history = rec->flags & MIG_FLAG_HISTORY ? h->npages : 0;
     uint64_t length = sizeof(h->w) + 2 * r->bitmap_bytes + history +
-                      (uint64_t)h->w.payload_pages * RAM_PAGE_BYTES;
+                      (uint64_t)h->w.payload_pages *
+                          (RAM_PAGE_BYTES +
+                           (h->with_sums ? sizeof(h->sums[0]) : 0));
 
     for (unsigned i = 0; i < RAM_CHUNK_LONGS; i++) {
         if (h->pages[i] & h->zero[i]) {
@@ -326,7 +348,8 @@ static bool check_place(MigRamReceiver *r, const MigWireRecord *rec,
 static bool read_chunk_head(MigRamReceiver *r, const MigWireRecord *rec,
                             ChunkHead *h, GError **errp)
 {
-    memset(h, 0, sizeof(*h));
+    memset(h, 0, offsetof(ChunkHead, sums));
+    h->with_sums = rec->flags & MIG_FLAG_CHECKSUM;
     if (rec->length < sizeof(h->w) + 2 * r->bitmap_bytes) {
         return refuse(errp, rec, "too short");
     }
@@ -359,6 +382,23 @@ static bool read_payload(MigRamReceiver *r, const ChunkHead *h, uint8_t *buf,
         i = vm_bitmap_next_set(h->pages, end, h->npages);
     }
     return true;
+}
+
+/* (5) */
+static void check_sums(MigRamReceiver *r, const ChunkHead *h,
+                       const uint8_t *buf)
+{
+    uint64_t first = (uint64_t)h->w.chunk * r->chunk_pages;
+    size_t k = 0;
+
+    for (size_t i = 0; i < h->npages; i++) {
+        if (vm_bit_test(h->pages, i) && h->with_sums &&
+            mig_page_sum(buf + i * RAM_PAGE_BYTES) != h->sums[k++]) {
+            vm_bit_set(r->damaged, first + i);
+        } else if (vm_bit_test(h->pages, i) || vm_bit_test(h->zero, i)) {
+            vm_bit_clear(r->damaged, first + i);
+        }
+    }
 }
 
 static void account(MigRamReceiver *r, const ChunkHead *h)
@@ -400,6 +440,7 @@ static bool import_chunk(MigRamReceiver *r, const ChunkHead *h,
         r->p->ops->import_abort(r->p->opaque, im); /* (3) */
         return false;
     }
+    check_sums(r, h, im->buf);
     commit_slot(r, slot);
     return true;
 }
@@ -410,6 +451,8 @@ static bool import_zero(MigRamReceiver *r, ChunkNo chunk,
     int err;
 
     (void)take_slot(r, chunk); /* (1): no older copy is under way */
+    vm_bitmap_clear(r->damaged, (uint64_t)chunk * r->chunk_pages,
+                    pages_of(r, chunk));
     err = r->p->ops->import_zero(r->p->opaque, chunk, history);
     return err == 0 || import_error(err, chunk, errp);
 }
@@ -430,6 +473,11 @@ bool mig_ram_receive_chunk(MigRamReceiver *r, const MigWireRecord *rec,
         return false;
     }
     slot->im.history = with_history ? slot->history : NULL;
+    if (h.with_sums &&
+        !read_control(r, h.sums, h.w.payload_pages * sizeof(h.sums[0]),
+                      errp)) {
+        return false;
+    }
     if (vm_bitmap_count(h.zero, 0, h.npages) == h.npages) {
         ok = import_zero(r, h.w.chunk, slot->im.history, errp);
     } else {

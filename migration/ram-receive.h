@@ -34,6 +34,9 @@ bool mig_ram_receive_move(MigRamReceiver *r, const MigWireRecord *rec,
 bool mig_ram_receive_settle(MigRamReceiver *r, GError **errp);
 /* Whether each chunk has come at least once; else *ret is one that has not. */
 bool mig_ram_receive_is_whole(const MigRamReceiver *r, ChunkNo *ret_missing);
+/* Whether the last copy of each page had the checksum that came with it; else
+ * *ret is one of those that had not. */
+bool mig_ram_receive_is_right(const MigRamReceiver *r, PageNo *ret_damaged);
 uint64_t mig_ram_received_pages(const MigRamReceiver *r);
 
 #endif

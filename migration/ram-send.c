@@ -10,7 +10,8 @@
  * Nothing is copied: the payload leaves from the export's own buffer or
  * from the guest's pages, which export_start() pinned. A page of the latter
  * may be written by the guest while it is being sent; then it is in a later
- * sync of the dirty log, and is sent again.
+ * sync of the dirty log, and is sent again. Its checksum may be that of what
+ * was there just before: the receiver knows (ram-receive.c).
  *
  * Invariants:
  *   (1) Slots [head, head + busy) of the ring are under way, in the order of
@@ -30,6 +31,7 @@
 #include <sys/mman.h>
 
 #include "exchange.h"
+#include "page-sum.h"
 #include "plan.h"
 #include "util/bits.h"
 #include "util/error.h"
@@ -174,6 +176,7 @@ typedef struct ChunkPayload {
     unsigned long pages[RAM_CHUNK_LONGS];
     unsigned long zero[RAM_CHUNK_LONGS];
     unsigned npages, nzero;
+    uint64_t sums[RAM_CHUNK_PAGES_MAX]; /* of pages */
     struct iovec iov[MIG_PAYLOAD_IOV_MAX];
     int niov;
 } ChunkPayload;
@@ -196,7 +199,7 @@ static void collect_payload(MigRamSender *s, const RamExport *e,
     uint32_t n = pages_of(s, e->chunk);
     uint8_t *guest = ram_block_hva(s->c.ram) + e->chunk * s->chunk_bytes;
 
-    memset(p, 0, offsetof(ChunkPayload, iov));
+    memset(p, 0, offsetof(ChunkPayload, sums));
     p->niov = 0;
     for (size_t i = vm_bitmap_next_set(e->want, 0, n); i < n;
          i = vm_bitmap_next_set(e->want, i + 1, n)) {
@@ -208,6 +211,9 @@ static void collect_payload(MigRamSender *s, const RamExport *e,
             p->nzero++;
         } else {
             vm_bit_set(p->pages, i);
+            if (s->c.with_sums) {
+                p->sums[p->npages] = mig_page_sum(at);
+            }
             p->npages++;
             payload_add(p, at);
         }
@@ -258,7 +264,7 @@ static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
     uint8_t history[RAM_CHUNK_PAGES_MAX];
     ChunkPayload payload;
     MigWireChunk body;
-    struct iovec control[4];
+    struct iovec control[5];
     uint16_t flags = s->stopped ? MIG_FLAG_LAST : 0;
     int ncontrol = 0, err;
 
@@ -277,6 +283,11 @@ static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
         p->ops->history(p->opaque, e->chunk, history);
         control[ncontrol++] = (struct iovec){ history,
                                               pages_of(s, e->chunk) };
+    }
+    if (s->c.with_sums && payload.npages) {
+        flags |= MIG_FLAG_CHECKSUM;
+        control[ncontrol++] = (struct iovec){
+            payload.sums, payload.npages * sizeof(payload.sums[0]) };
     }
     if (!s->stopped) {
         mig_pace(s->c.m, payload.npages * RAM_PAGE_BYTES);

@@ -21,6 +21,7 @@ typedef struct MigRamSenderConfig {
     bool one_way;          /* unknown, budget_pages is UINT64_MAX */
     bool has_history;      /* the placement keeps one */
     bool can_move;         /* the destination knows MOVE */
+    bool with_sums;        /* pages have checksums */
 } MigRamSenderConfig;
 
 /* All are borrowed. */

@@ -79,6 +79,7 @@ typedef struct Source {
     uint64_t budget_pages;
     bool has_history;
     bool can_move;
+    bool with_sums;
 
     /* The source's thread only. */
     MigReturn *ret; /* NULL: one way, or not there yet */
@@ -200,6 +201,7 @@ static void adopt_welcome(Source *src, const MigHello *own,
         src->plain = ram_plain_placement_new(src->vm->ram, w->chunk_pages);
         src->placement = src->plain;
     }
+    src->with_sums = w->features & MIG_FEATURE_CHECKSUM;
     MIG_INFO(src->m, info->destination_budget_bytes =
                          w->budget_pages > UINT64_MAX / RAM_PAGE_BYTES
                              ? UINT64_MAX
@@ -215,6 +217,9 @@ static bool shake_hands(Source *src, GError **errp)
 
     mig_hello_of_vm(src->vm, &own);
     mig_hello_set_one_way(&own, src->one_way);
+    if (!src->one_way && !src->m->capabilities.checksum) {
+        own.features &= ~MIG_FEATURE_CHECKSUM;
+    }
     body = mig_hello_encode(&own);
     err = mig_stream_write_body(src->s, MIG_REC_HELLO, 0, body->data,
                                 body->len);
@@ -278,6 +283,7 @@ static bool set_up(Source *src, GError **errp)
         .one_way = src->one_way,
         .has_history = src->has_history,
         .can_move = src->can_move,
+        .with_sums = src->with_sums,
     };
     src->ram = mig_ram_sender_new(&config, errp);
     if (!src->ram) {

@@ -24,7 +24,9 @@ G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 /* Feature bits (section 3.3), and those that this program knows. */
 #define MIG_FEATURE_ONE_WAY 0x1ull /* section 5.4 */
 #define MIG_FEATURE_MOVE 0x2ull    /* section 4.6 */
-#define MIG_WIRE_FEATURES (MIG_FEATURE_ONE_WAY | MIG_FEATURE_MOVE)
+#define MIG_FEATURE_CHECKSUM 0x8ull /* section 4.2 */
+#define MIG_WIRE_FEATURES \
+    (MIG_FEATURE_ONE_WAY | MIG_FEATURE_MOVE | MIG_FEATURE_CHECKSUM)
 
 /* Limits (section 7). */
 #define MIG_HELLO_BYTES_MAX 4096u
@@ -62,6 +64,7 @@ typedef enum MigRecordType {
  * the receiver does not know there is refused; the high byte is advisory. */
 #define MIG_FLAG_HISTORY 0x0001u /* CHUNK, ZERO_RANGE: history bytes follow */
 #define MIG_FLAG_LAST 0x0002u    /* CHUNK, PASS: sent while the VM is stopped */
+#define MIG_FLAG_CHECKSUM 0x0004u /* CHUNK: checksums follow */
 #define MIG_FLAGS_ADVISORY 0xff00u
 
 typedef struct __attribute__((packed)) MigWireRecord {
@@ -124,7 +127,8 @@ static_assert(sizeof(MigWirePlan) == 24, "migration-format.md 4.1");
 #define MIG_WIRE_PLACE_SWAP 2u
 
 /* Followed by the bitmap of payload pages, the bitmap of zero pages, the
- * history if flagged, and the payload. */
+ * history if flagged, the payload pages' checksums (64 bits each) if flagged,
+ * and the payload. */
 typedef struct __attribute__((packed)) MigWireChunk {
     uint32_t chunk;
     uint16_t payload_pages;

@@ -216,10 +216,11 @@ typedef struct Capabilities {
 } Capabilities;
 
 static const struct {
-    const char *name; /* QEMU's */
+    const char *name; /* QEMU's, but for checksum */
     size_t offset;    /* of a bool in Capabilities */
 } capabilities[] = {
     { "auto-converge", offsetof(Capabilities, job.auto_converge) },
+    { "checksum", offsetof(Capabilities, job.checksum) },
     { "events", offsetof(Capabilities, events) },
     { "late-block-activate",
       offsetof(Capabilities, job.late_block_activate) },

@@ -140,6 +140,9 @@ typedef struct MigrationCapabilities {
     /* The destination does not take the images when the VM arrives paused:
      * MigrationVm.start() does when it lets it run, here or later. */
     bool late_block_activate;
+    /* The source sends a checksum with each page. One way (file:, for example)
+     * it always does. */
+    bool checksum;
 } MigrationCapabilities;
 void migration_get_capabilities(const Migration *m,
                                 MigrationCapabilities *ret);

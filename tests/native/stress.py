@@ -118,8 +118,8 @@ class Stress:
                        cpu_throttle_initial=self.random.choice((20, 95)),
                        throttle_trigger_threshold=5)
         self.vm.run('migrate-set-capabilities', {'capabilities': [
-            {'capability': 'auto-converge',
-             'state': self.random.random() < 0.5}]})
+            {'capability': name, 'state': self.random.random() < 0.5}
+            for name in ('auto-converge', 'checksum')]})
         self.vm.run('migrate', {'uri': uri})
         return destination
 

@@ -182,7 +182,7 @@ def capabilities():
     with Vm() as vm:
         qmp = vm.client()
         assert set(current(qmp).values()) == {False}
-        assert set(current(qmp)) == {"auto-converge", "events",
+        assert set(current(qmp)) == {"auto-converge", "checksum", "events",
                                      "late-block-activate",
                                      "pause-before-switchover",
                                      "return-path"}

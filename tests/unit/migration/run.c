@@ -42,6 +42,13 @@ Run *run_new(const FakeVmConfig *src, const FakeVmConfig *dst)
     return run;
 }
 
+void run_with_checksums(Run *run)
+{
+    MigrationCapabilities c = { .checksum = true };
+
+    g_assert_true(migration_set_capabilities(run->src->mig, &c, NULL));
+}
+
 void run_start(Run *run)
 {
     relay_start(run->relay);
@@ -162,11 +169,14 @@ static GArray *find_records(const GByteArray *bytes)
     return list;
 }
 
-Map map_new(const FakeVmConfig *src, const FakeVmConfig *dst)
+Map map_new(const FakeVmConfig *src, const FakeVmConfig *dst, bool checksum)
 {
     Run *run = run_new(src, dst);
     Map map = { .there = g_byte_array_new(), .back = g_byte_array_new() };
 
+    if (checksum) {
+        run_with_checksums(run);
+    }
     run->relay->there.record = g_byte_array_ref(map.there);
     run->relay->back.record = g_byte_array_ref(map.back);
     run_go(run);

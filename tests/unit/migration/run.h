@@ -19,6 +19,8 @@ typedef struct Run {
 } Run;
 
 Run *run_new(const FakeVmConfig *src, const FakeVmConfig *dst);
+/* Before it begins. */
+void run_with_checksums(Run *run);
 /* Begins; until the source is done; both. */
 void run_start(Run *run);
 void run_finish_source(Run *run);
@@ -40,7 +42,7 @@ typedef struct Map {
     GArray *there_records, *back_records; /* of Record */
 } Map;
 
-Map map_new(const FakeVmConfig *src, const FakeVmConfig *dst);
+Map map_new(const FakeVmConfig *src, const FakeVmConfig *dst, bool checksum);
 void map_done(Map *map);
 const GArray *map_records(const Map *map, bool there);
 const GByteArray *map_bytes(const Map *map, bool there);

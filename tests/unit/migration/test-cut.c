@@ -90,7 +90,7 @@ static void cut_direction(const FakeVmConfig *src, const FakeVmConfig *dst,
 static void test_cuts(const void *data)
 {
     const FakeVmConfig *c = data;
-    Map map = map_new(&paged, c);
+    Map map = map_new(&paged, c, /* checksum= */ false);
 
     cut_direction(&paged, c, &map, /* there= */ true);
     cut_direction(&paged, c, &map, /* there= */ false);
@@ -109,6 +109,7 @@ static void try_flip(uint64_t at)
 {
     Run *run = run_new(&paged, &paged);
 
+    run_with_checksums(run);
     run->relay->there.harm = HARM_FLIP;
     run->relay->there.harm_at = at;
     relay_start(run->relay);
@@ -143,7 +144,7 @@ static void try_flip(uint64_t at)
 
 static void test_flips(void)
 {
-    Map map = map_new(&paged, &paged);
+    Map map = map_new(&paged, &paged, /* checksum= */ true);
 
     for (guint i = 0; i < map.there_records->len; i++) {
         const Record *r = &g_array_index(map.there_records, Record, i);
@@ -153,9 +154,41 @@ static void test_flips(void)
             uint64_t at = r->at + (uint64_t)g_test_rand_int_range(
                                       0, (int)MIN(bytes, 96));
 
-            if (!map_is_payload(&map, at)) {
-                try_flip(at);
-            }
+            try_flip(at);
+        }
+    }
+    map_done(&map);
+}
+
+/* In pages, where nothing but the checksums is wrong. */
+static void try_flip_page(uint64_t at)
+{
+    Run *run = run_new(&paged, &paged);
+
+    run_with_checksums(run);
+    run->relay->there.harm = HARM_FLIP;
+    run->relay->there.harm_at = at;
+    run->relay->there.flip = (uint8_t)(1u << g_test_rand_int_range(0, 8));
+    run_go(run);
+    (void)fake_vm_wait(run->dst);
+    run_check(run);
+    g_assert_true(fake_vm_runs(run->src));
+    g_assert_nonnull(strstr(run->src->error, "damaged on its way"));
+    g_assert_nonnull(strstr(run->dst->error, "damaged on its way"));
+    run_free(run);
+}
+
+static void test_flips_in_pages(void)
+{
+    Map map = map_new(&paged, &paged, /* checksum= */ true);
+    unsigned tried = 0;
+
+    while (tried < 40) {
+        uint64_t at = (uint64_t)g_test_rand_int_range(0, (int)map.there->len);
+
+        if (map_is_payload(&map, at)) {
+            try_flip_page(at);
+            tried++;
         }
     }
     map_done(&map);
@@ -188,6 +221,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/cut/paged", &paged, test_cuts);
     g_test_add_data_func("/cut/plain", &plain, test_cuts);
     g_test_add_func("/cut/flips", test_flips);
+    g_test_add_func("/cut/flips-in-pages", test_flips_in_pages);
     g_test_add_func("/cut/garbage-first", test_garbage_first);
     return g_test_run();
 }

@@ -150,8 +150,10 @@ static void check_memory(FakeVm *f, bool exchanged)
     g_assert_cmpint(fake_pager_history(f, 3, 0), ==, 9);
 }
 
-static void test_record(void)
+static void record(bool checksum, const char *source,
+                   const char *destination)
 {
+    MigrationCapabilities c = { .checksum = checksum };
     FakeWorld world = { 0 };
     FakeVm *src = fake_vm_new(&world, &config);
     FakeVm *dst = fake_vm_new(&world, &config);
@@ -165,6 +167,7 @@ static void test_record(void)
     fake_vm_boot(src);
     fill(src);
     fake_pager_redirty_chunk(src, 1, 1);
+    g_assert_true(migration_set_capabilities(src->mig, &c, NULL));
     g_assert_true(migration_listen(dst->mig, b, NULL));
     relay = relay_new(a, b);
     relay->there.record = g_byte_array_ref(there);
@@ -176,11 +179,18 @@ static void test_record(void)
     relay_join(relay);
     relay_free(relay);
     check_memory(dst, true);
-    golden_compare("source.hex", there);
-    golden_compare("destination.hex", back);
+    golden_compare(source, there);
+    golden_compare(destination, back);
     fake_vm_free(src);
     fake_vm_free(dst);
     fake_dir_free(dir);
+}
+
+static void test_record(void)
+{
+    record(/* checksum= */ false, "source.hex", "destination.hex");
+    record(/* checksum= */ true, "source-with-checksum.hex",
+           "destination-with-checksum.hex");
 }
 
 typedef struct Golden {
@@ -190,6 +200,7 @@ typedef struct Golden {
 
 static const Golden goldens[] = {
     { "source.hex", "destination.hex", true },
+    { "source-with-checksum.hex", "destination-with-checksum.hex", true },
     /* Of a program that does not know MOVE. */
     { "source-without-move.hex", "destination-without-move.hex", false },
 };

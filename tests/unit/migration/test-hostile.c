@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../../../migration/hello.h"
+#include "../../../migration/page-sum.h"
 #include "../../../migration/wire.h"
 #include "util/channel.h"
 
@@ -162,6 +163,8 @@ static const Wrong wrongs[] = {
       BYTES(U32(0), 1, 0, 1, 0, BITMAP(1), BITMAP(0)) },
     { "chunk-history", "bad length", MIG_REC_CHUNK, 1, AS_IS,
       BYTES(U32(0), 0, 0, 1, 0, BITMAP(0), BITMAP(1)) },
+    { "chunk-sums", "bad length", MIG_REC_CHUNK, 4, AS_IS,
+      BYTES(U32(0), 1, 0, 1, 0, BITMAP(1), BITMAP(0), U64(0)) },
     { "chunk-place", "unknown placement", MIG_REC_CHUNK, 0, AS_IS,
       BYTES(U32(0), 0, 0, 3, 0, BITMAP(0), BITMAP(1)) },
     { "range-none", "no such chunks", MIG_REC_ZERO_RANGE, 0, AS_IS,
@@ -262,6 +265,67 @@ static void test_complete(void)
     put_body(p, 0x8123, 0xff00, skipped, sizeof(skipped));
     put_complete(p, 0, 0, 0);
     expect_failed(p, "no device 'fake-device' (0)");
+}
+
+/* Page 0, and what there is of a chunk beside it. */
+typedef enum Page0 { WRONG, RIGHT, ZERO } Page0;
+
+static void put_page0(Peer *p, Page0 what)
+{
+    static uint8_t page[RAM_PAGE_BYTES] = { 1, 2, 3 };
+    struct __attribute__((packed)) {
+        MigWireRecord rec;
+        MigWireChunk chunk;
+        uint64_t pages, zero, sum;
+    } w = {
+        .rec = { MIG_WIRE_MAGIC, MIG_REC_CHUNK, MIG_FLAG_CHECKSUM,
+                 sizeof(w) - sizeof(w.rec) + sizeof(page) },
+        .chunk = { .payload_pages = 1, .place = MIG_WIRE_PLACE_RAM },
+        .pages = what == ZERO ? 2 : 1,
+        .zero = what == ZERO ? 1 : 0,
+        .sum = mig_page_sum(page) ^ (what == WRONG),
+    };
+
+    (void)vm_channel_write_full(p->ch, &w, sizeof(w));
+    (void)vm_channel_write_full(p->ch, page, sizeof(page));
+    p->digest = mig_digest(p->digest, &w, sizeof(w));
+    p->records++;
+}
+
+/* Page 0 of a chunk comes so often; what is said to it at the end. */
+static void try_pages(const Page0 *pages, size_t n, bool zero_range,
+                      const char *word)
+{
+    Peer *p = source_new();
+    MigWireZeroRange range = { 0, 4 }, first = { 0, 1 };
+    MigWirePass pass = { 1, 0 };
+    MigWireComplete c = { .payload_pages = n };
+
+    put_body(p, MIG_REC_ZERO_RANGE, 0, &range, sizeof(range));
+    for (size_t i = 0; i < n; i++) {
+        put_page0(p, pages[i]);
+    }
+    if (zero_range) {
+        put_body(p, MIG_REC_ZERO_RANGE, 0, &first, sizeof(first));
+    }
+    put_body(p, MIG_REC_PASS, MIG_FLAG_LAST, &pass, sizeof(pass));
+    c.records = p->records;
+    c.digest = p->digest;
+    put_body(p, MIG_REC_COMPLETE, 0, &c, sizeof(c));
+    expect_failed(p, word);
+}
+
+/* Only the last copy counts: the guest writes to pages that are being sent. */
+static void test_damaged(void)
+{
+    static const char bad[] = "page 0 of guest RAM was damaged";
+    static const char good[] = "no device 'fake-device'"; /* the next check */
+
+    try_pages((Page0[]){ WRONG }, 1, false, bad);
+    try_pages((Page0[]){ RIGHT, WRONG }, 2, false, bad);
+    try_pages((Page0[]){ WRONG, RIGHT }, 2, false, good);
+    try_pages((Page0[]){ WRONG, ZERO }, 2, false, good);
+    try_pages((Page0[]){ WRONG }, 1, true, good);
 }
 
 static void put_device(Peer *p, const char *name, uint32_t instance,
@@ -393,6 +457,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hostile/source/no-magic", test_no_magic);
     g_test_add_func("/hostile/source/over-budget", test_over_budget);
     g_test_add_func("/hostile/source/complete", test_complete);
+    g_test_add_func("/hostile/source/damaged", test_damaged);
     g_test_add_func("/hostile/source/devices", test_devices);
     return g_test_run();
 }

@@ -54,7 +54,7 @@ static void try_everywhere(const Map *map, bool there, Try try)
 
 static void test_everywhere(Try try)
 {
-    Map map = map_new(&config, &config);
+    Map map = map_new(&config, &config, /* checksum= */ false);
 
     try_everywhere(&map, /* there= */ true, try);
     try_everywhere(&map, /* there= */ false, try);
