@@ -8,6 +8,7 @@
 
 /* But for pipes: the migrations here have none, and a sanitizer's own child
  * process has two, from its first report on, though it be suppressed. */
+/* Sockets and eventfds: a sanitizer opens pipes to its symbolizer. */
 static unsigned count_fds(void)
 {
     g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
@@ -16,9 +17,11 @@ static unsigned count_fds(void)
 
     g_assert_nonnull(dir);
     while ((name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_build_filename("/proc/self/fd", name, NULL);
+        g_autofree char *path = g_strconcat("/proc/self/fd/", name, NULL);
         g_autofree char *what = g_file_read_link(path, NULL);
-        n += what && !g_str_has_prefix(what, "pipe:");
+
+        n += what && (g_str_has_prefix(what, "socket:") ||
+                      strstr(what, "[eventfd]"));
     }
     return n;
 }
