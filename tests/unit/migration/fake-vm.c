@@ -711,6 +711,9 @@ void fake_vm_start_guest(FakeVm *f, uint64_t first, uint64_t count)
     f->guest_first = first;
     f->guest_count = count;
     f->guest = vm_thread_new("fake-guest", guest_run, f);
+    while (fake_vm_runs(f) && atomic_load(&f->guest_writes) == 0) {
+        g_usleep(100); /* on a busy host, a migration may be over before */
+    }
 }
 
 static bool page_in_swap(FakeVm *f, PageNo page)

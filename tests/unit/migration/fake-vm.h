@@ -100,7 +100,8 @@ void fake_pair_free(FakePair *p); /* nobody may have run twice */
 
 /* The VM that has the guest at the beginning: runs, holds the images. */
 void fake_vm_boot(FakeVm *f);
-/* A guest thread that writes to pages [first, first + count). */
+/* A guest thread that writes to pages [first, first + count); if the VM runs,
+ * it has begun. */
 void fake_vm_start_guest(FakeVm *f, uint64_t first, uint64_t count);
 bool fake_vm_runs(FakeVm *f);
 
