@@ -6,7 +6,7 @@ The stages of scripts/run-tests.
 usage: scripts/run-tests [--quick] [--no-lab] [--full]
 
   --quick    gcc build, its meson tests, and the native tests without the
-             stress test; no sanitizers, no lab
+             stress test; no sanitizers, no fuzzing, no lab
   --no-lab   everything but the lab
   --full     the native tests once more under AddressSanitizer
 
@@ -267,6 +267,13 @@ def stage_native(results, stage, options, env=None):
         results.add_skip(stage, "tests/native/run", "not in this tree")
 
 
+def stage_fuzz(results, wanted):
+    if wanted:
+        run_tap(results, "fuzz", ["tests/fuzz/run"], 900)
+    else:
+        results.add_skip("fuzz", "tests/fuzz/run", "--quick")
+
+
 def stage_lab(results, wanted):
     if not wanted:
         results.add_skip("lab", "tests/lab/run", "not asked for")
@@ -290,6 +297,7 @@ def run_all(results, args):
         stage_sanitizers(results)
     else:
         results.add_skip("sanitizers", "unit, device", "--quick")
+    stage_fuzz(results, not args.quick)
     stage_native(results, "native", ["--quick"] if args.quick else [])
     if args.full and os.path.exists("build-asan/qemu-system-x86_64"):
         env = {"QEMU": os.path.join(TOP, "build-asan/qemu-system-x86_64"),
@@ -301,7 +309,7 @@ def run_all(results, args):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/run-tests")
     parser.add_argument("--quick", action="store_true",
-                        help="no sanitizers, no stress test, no lab")
+                        help="no sanitizers, fuzzing, stress test or lab")
     parser.add_argument("--no-lab", action="store_true")
     parser.add_argument("--full", action="store_true",
                         help="native tests under AddressSanitizer too")
