@@ -32,26 +32,58 @@ struct PcMachine {
     AcpiPm *pm;
 };
 
-static const struct {
-    const char *name, *canonical;
-} machine_names[] = {
-    { "pc", MACHINE_PC },   { MACHINE_PC, MACHINE_PC },
-    { "q35", MACHINE_Q35 }, { MACHINE_Q35, MACHINE_Q35 },
-    { "none", MACHINE_NONE },
+const PcMachineInfo pc_machine_infos[] = {
+    { MACHINE_PC, "pc", "PC, i440FX", ACPI_TABLES_CPUS_MAX,
+      .is_default = true },
+    { MACHINE_Q35, "q35", "PC, Q35", ACPI_TABLES_CPUS_MAX },
+    { MACHINE_NONE, NULL, "no machine, QMP only", 1 },
+    { NULL },
+};
+
+static const DeviceProperty serial_properties[] = {
+    { "chardev", "str" },
+    { "index", "uint32" },
+    { "iobase", "uint32" },
+    { "irq", "uint32" },
+    { NULL },
+};
+static const DeviceProperty debugcon_properties[] = {
+    { "chardev", "str" },
+    { "iobase", "uint32" },
+    { "readback", "uint32" },
+    { NULL },
+};
+static const DeviceProperty debug_exit_properties[] = {
+    { "iobase", "uint32" },
+    { "iosize", "uint32" },
+    { NULL },
+};
+static const DeviceProperty root_port_properties[] = {
+    { "addr", "int32" },
+    { "multifunction", "bool" },
+    { "port", "uint8" },
+    { "chassis", "uint8" },
+    { "slot", "uint16" },
+    { NULL },
 };
 
 const DeviceType pc_device_types[] = {
-    { "isa-serial", "16550A serial port", serial_isa_create },
-    { "isa-debugcon", "port that writes to a chardev", debugcon_create },
-    { "isa-debug-exit", "port that ends the process", debug_exit_create },
+    { "isa-serial", "16550A serial port", serial_isa_create,
+      serial_properties },
+    { "isa-debugcon", "port that writes to a chardev", debugcon_create,
+      debugcon_properties },
+    { "isa-debug-exit", "port that ends the process", debug_exit_create,
+      debug_exit_properties },
+    { "pcie-root-port", "PCI Express root port", pcie_root_port_create,
+      root_port_properties },
     { NULL },
 };
 
 const char *pc_machine_canonical_name(const char *name)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(machine_names); i++) {
-        if (g_str_equal(machine_names[i].name, name)) {
-            return machine_names[i].canonical;
+    for (const PcMachineInfo *m = pc_machine_infos; m->name; m++) {
+        if (g_str_equal(m->name, name) || g_strcmp0(m->alias, name) == 0) {
+            return m->name;
         }
     }
     return NULL;

@@ -276,8 +276,7 @@ void pci_device_init(PciDevice *pci, PciBus *bus, uint8_t devfn,
     pci->next_capability = PCI_CONFIG_HEADER_BYTES;
     set_identity(pci, identity);
     if (identity->interrupt_pin) {
-        unsigned gsi = pci_slot_pin_to_gsi(PCI_SLOT(devfn),
-                                           identity->interrupt_pin - 1);
+        unsigned gsi = pci_device_gsi(pci, identity->interrupt_pin - 1);
 
         pci->intx = irq_line_get(pci->machine, gsi);
         pci->intx_source = irq_line_add_source(pci->intx);

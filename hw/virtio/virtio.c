@@ -497,8 +497,7 @@ bool virtio_pci_props(Machine *machine, const char *type,
                             type, vectors, PCI_MSIX_VECTORS_MAX);
     }
     ret->vectors = vectors;
-    return pci_bus_choose_slot(machine->pci, type, props, &ret->devfn,
-                               &ret->multifunction, errp);
+    return pci_bus_choose_slot(machine->pci, type, props, &ret->place, errp);
 }
 
 /* 4.1.2: modern device ids, revision 1 or more, own subsystem id. */
@@ -518,7 +517,7 @@ bool virtio_pci_init(VirtioPci *v, Machine *machine, const char *id,
         .subsystem_vendor = VIRTIO_PCI_VENDOR,
         .subsystem = VIRTIO_PCI_SUBSYSTEM,
         .interrupt_pin = 1,
-        .multifunction = props->multifunction,
+        .multifunction = props->place.multifunction,
     };
 
     g_assert(config->queue_count <= VIRTIO_QUEUES_MAX &&
@@ -541,13 +540,16 @@ bool virtio_pci_init(VirtioPci *v, Machine *machine, const char *id,
         virtqueue_reset(&v->queue[q]);
     }
     v->config_vector = VIRTIO_NO_VECTOR;
-    pci_device_init(&v->pci, machine->pci, props->devfn, &identity,
+    pci_device_init(&v->pci, props->place.bus, props->place.devfn, &identity,
                     config->type, id, config->device_ops, &virtio_pci_ops,
                     config->vmsd);
     if (props->vectors) {
         pci_msix_init(&v->pci, VIRTIO_PCI_MSIX_BAR, props->vectors);
     }
     virtio_pci_registers_init(v);
+    if (!pci_bus_is_root(props->place.bus)) {
+        pci_express_add_endpoint(&v->pci);
+    }
     kicks_attach(v);
     return true;
 }

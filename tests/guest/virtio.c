@@ -9,6 +9,7 @@
 
 #define PCI_ADDRESS 0xcf8
 #define PCI_DATA 0xcfc
+#define PCI_BUSES 9u
 #define PCI_VENDOR_VIRTIO 0x1af4
 #define PCI_COMMAND 0x04
 #define PCI_COMMAND_MEMORY 2u
@@ -70,66 +71,68 @@ static uint64_t features;
 
 /* ---- PCI ----------------------------------------------------------------- */
 
-static void select_config(unsigned slot, unsigned at)
+/* where: bus << 5 | slot; function 0 is enough here. Behind root ports there
+ * is slot 0 of buses that have been numbered from 1 on. */
+static void select_config(unsigned where, unsigned at)
 {
-    port_out32(PCI_ADDRESS, 0x80000000u | slot << 11 | (at & ~3u));
+    port_out32(PCI_ADDRESS, 0x80000000u | where << 11 | (at & ~3u));
 }
 
-static uint32_t config_read(unsigned slot, unsigned at, unsigned bytes)
+static uint32_t config_read(unsigned where, unsigned at, unsigned bytes)
 {
     uint32_t value;
 
-    select_config(slot, at);
+    select_config(where, at);
     value = port_in32(PCI_DATA) >> at % 4 * 8;
     return bytes == 4 ? value : value & ((1u << bytes * 8) - 1);
 }
 
 /* at is a multiple of 4. */
-static void config_write(unsigned slot, unsigned at, uint32_t value)
+static void config_write(unsigned where, unsigned at, uint32_t value)
 {
-    select_config(slot, at);
+    select_config(where, at);
     port_out32(PCI_DATA, value);
 }
 
-static int find_slot(uint16_t id, uint16_t transitional_id)
+static int find_device(uint16_t id, uint16_t transitional_id)
 {
-    for (unsigned slot = 0; slot < 32; slot++) {
-        uint32_t ids = config_read(slot, 0, 4);
+    for (unsigned where = 0; where < PCI_BUSES * 32; where++) {
+        uint32_t ids = config_read(where, 0, 4);
 
         if ((ids & 0xffff) == PCI_VENDOR_VIRTIO &&
             (ids >> 16 == id || ids >> 16 == transitional_id)) {
-            return (int)slot;
+            return (int)where;
         }
     }
     return -1;
 }
 
-static void map_bar(unsigned slot)
+static void map_bar(unsigned where)
 {
-    uint32_t command = config_read(slot, PCI_COMMAND, 2);
+    uint32_t command = config_read(where, PCI_COMMAND, 2);
 
-    config_write(slot, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
-    config_write(slot, PCI_BAR_4, BAR_AT);
-    config_write(slot, PCI_BAR_4 + 4, 0);
-    config_write(slot, PCI_COMMAND,
+    config_write(where, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
+    config_write(where, PCI_BAR_4, BAR_AT);
+    config_write(where, PCI_BAR_4 + 4, 0);
+    config_write(where, PCI_COMMAND,
                  command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
-static void find_parts(unsigned slot)
+static void find_parts(unsigned where)
 {
-    unsigned cap = config_read(slot, PCI_CAPABILITIES, 1);
+    unsigned cap = config_read(where, PCI_CAPABILITIES, 1);
 
-    for (; cap != 0; cap = config_read(slot, cap + 1, 1)) {
-        unsigned type = config_read(slot, cap + 3, 1);
+    for (; cap != 0; cap = config_read(where, cap + 1, 1)) {
+        unsigned type = config_read(where, cap + 3, 1);
 
-        if (config_read(slot, cap, 1) != PCI_CAP_VENDOR ||
-            type >= CAP_TYPES || config_read(slot, cap + 4, 1) != 4) {
+        if (config_read(where, cap, 1) != PCI_CAP_VENDOR ||
+            type >= CAP_TYPES || config_read(where, cap + 4, 1) != 4) {
             continue;
         }
         parts[type] = (volatile uint8_t *)(uint64_t)BAR_AT +
-                      config_read(slot, cap + 8, 4);
+                      config_read(where, cap + 8, 4);
         if (type == CAP_NOTIFY) {
-            notify_multiplier = config_read(slot, cap + 16, 4);
+            notify_multiplier = config_read(where, cap + 16, 4);
         }
     }
     if (!parts[CAP_COMMON] || !parts[CAP_NOTIFY] || !parts[CAP_DEVICE]) {
@@ -209,13 +212,13 @@ static void start_queue(unsigned q)
 bool virtio_start(uint16_t id, uint16_t transitional_id, uint64_t wanted,
                   unsigned queues)
 {
-    int slot = find_slot(id, transitional_id);
+    int where = find_device(id, transitional_id);
 
-    if (slot < 0) {
+    if (where < 0) {
         return false;
     }
-    map_bar((unsigned)slot);
-    find_parts((unsigned)slot);
+    map_bar((unsigned)where);
+    find_parts((unsigned)where);
     *common(STATUS) = 0;
     while (*common(STATUS) != 0) {
         cpu_relax();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The test guest's virtio driver core: a modern device on PCI bus 0 (virtio
+ * The test guest's virtio driver core: a modern device on PCI (virtio
  * 1.2, 4.1 and 2.7), polled, one request at a time in each queue.
  */
 #ifndef GUEST_VIRTIO_H

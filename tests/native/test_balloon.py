@@ -241,8 +241,32 @@ def reset_empties_it(t):
     vm.quit()
 
 
+def behind_root_port(t):
+    """On a bus of its own, as libvirt puts it: found, driven, migrated."""
+    need()
+    guest = t.guest()
+    extra = ['-device', 'pcie-root-port,id=pci.1,bus=pcie.0,addr=0x1,port=8,'
+             'chassis=1,multifunction=on',
+             '-device', 'pcie-root-port,id=pci.2,bus=pcie.0,addr=0x1.0x1,'
+             'port=9,chassis=2',
+             '-device', 'virtio-balloon-pci,id=b,bus=pci.2,addr=0x0']
+    vm = t.vm(guest, 'vm', mem=MEM, append=FOLLOWER, machine='q35',
+              extra=extra)
+    guest.wait_filled(alive=[vm], timeout=90)
+    ask(guest, vm, MEM - GIVEN)
+    uri = migration_address('unix', t.dir)
+    to = t.vm(guest, 'destination', mem=MEM, append=FOLLOWER, machine='q35',
+              extra=extra, incoming=uri)
+    migrate(vm, to, uri)
+    vm.quit()
+    ask(guest, to, MEM)
+    guest.wait_verified(alive=[to])
+    to.quit()
+
+
 TESTS = [(f.__name__, f) for f in (
     inflate_and_deflate, without_paging, statistics, churn_paged,
     churn_mode_copy, churn_huge_chunks, churn_small_chunks, churn_plain,
     churn_budget_changes, churn_while_migrating, churn_plain_to_paged,
-    churn_paged_to_plain, follow_while_migrating, reset_empties_it)]
+    churn_paged_to_plain, follow_while_migrating, reset_empties_it,
+    behind_root_port)]

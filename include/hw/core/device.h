@@ -62,6 +62,13 @@ void device_done(Device *dev);
  * device_init(). NULL is fine. */
 void device_free(Device *dev);
 
+/* A property that create() reads, as management sees it. One that can only be
+ * what it is by default is not told. */
+typedef struct DeviceProperty {
+    const char *name;
+    const char *type; /* QEMU's word: "bool", "uint32", "str" */
+} DeviceProperty;
+
 /* A type that -device can name. */
 typedef struct DeviceType {
     const char *name;
@@ -70,6 +77,7 @@ typedef struct DeviceType {
      * and checks afterwards that every property was used. */
     bool (*create)(Machine *machine, const char *id, VmKeyval *props,
                    GError **errp);
+    const DeviceProperty *properties; /* ends with name == NULL */
 } DeviceType;
 
 #endif

@@ -27,6 +27,15 @@ typedef struct PcConfig {
 
 typedef struct PcMachine PcMachine;
 
+typedef struct PcMachineInfo {
+    const char *name, *alias; /* the versioned one; the short one, or NULL */
+    const char *description;
+    unsigned cpus_max;
+    bool is_default;
+} PcMachineInfo;
+/* Ends with name == NULL. */
+extern const PcMachineInfo pc_machine_infos[];
+
 /* "pc", "q35", versioned names, "none" -> canonical name, or NULL. */
 const char *pc_machine_canonical_name(const char *name);
 
@@ -49,8 +58,8 @@ bool pc_machine_load(PcMachine *pc, VcpuBootState *ret_boot, GError **errp);
 /* system_powerdown: presses the ACPI power button. */
 void pc_machine_power_button(PcMachine *pc);
 
-/* -device types of this folder and hw/char: isa-serial, isa-debugcon,
- * isa-debug-exit. Ends with name == NULL. */
+/* -device types of this folder, hw/char and hw/pci: isa-serial, isa-debugcon,
+ * isa-debug-exit, pcie-root-port. Ends with name == NULL. */
 extern const DeviceType pc_device_types[];
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * PCI: the root bus, and what every function on it has.
+ * PCI: the buses, and what every function on them has.
  *
  * A function embeds PciDevice (which embeds Device) as its first member. This
  * module owns its configuration space: which bits the guest may write, where
@@ -31,8 +31,8 @@
 #include "migration/vmstate.h"
 #include "util/keyval.h"
 
-/* Conventional space only: every function here is a conventional one, on q35
- * an integrated end point; ECAM reads beyond it give all ones. */
+/* Conventional space only: no function here has anything beyond; ECAM reads
+ * there give all ones. */
 #define PCI_CONFIG_BYTES 256
 #define PCI_BARS 6
 #define PCI_DEVFN_MAX 256
@@ -62,6 +62,21 @@ enum {
     PCI_INTERRUPT_PIN = 0x3d,
     PCI_CONFIG_HEADER_BYTES = 0x40,
 };
+/* Those of the type 1 header, PCI-to-PCI Bridge Architecture 1.2, 3.2. */
+enum {
+    PCI_PRIMARY_BUS = 0x18,
+    PCI_SECONDARY_BUS = 0x19,
+    PCI_SUBORDINATE_BUS = 0x1a,
+    PCI_IO_BASE = 0x1c,
+    PCI_IO_LIMIT = 0x1d,
+    PCI_MEMORY_BASE = 0x20,
+    PCI_MEMORY_LIMIT = 0x22,
+    PCI_PREFETCH_BASE = 0x24,
+    PCI_PREFETCH_LIMIT = 0x26,
+    PCI_PREFETCH_BASE_UPPER = 0x28,
+    PCI_PREFETCH_LIMIT_UPPER = 0x2c,
+    PCI_BRIDGE_CONTROL = 0x3e,
+};
 enum {
     PCI_COMMAND_IO = 1 << 0,
     PCI_COMMAND_MEMORY = 1 << 1,
@@ -71,7 +86,11 @@ enum {
     PCI_STATUS_INTERRUPT = 1 << 3,
     PCI_STATUS_CAP_LIST = 1 << 4,
 };
-enum { PCI_CAP_ID_VENDOR = 0x09, PCI_CAP_ID_MSIX = 0x11 };
+enum {
+    PCI_CAP_ID_VENDOR = 0x09,
+    PCI_CAP_ID_EXPRESS = 0x10,
+    PCI_CAP_ID_MSIX = 0x11,
+};
 
 typedef struct PciDevice PciDevice;
 
@@ -98,18 +117,38 @@ const char *pci_bus_name(const PciBus *bus);
 IoRegion *pci_bus_ecam_region(PciBus *bus);
 /* The function at devfn, or NULL. Any thread: set-up never changes later. */
 PciDevice *pci_bus_get_device(PciBus *bus, unsigned devfn);
-/* In rising order of devfn. */
+/* In rising order of devfn; not what is behind bridges. */
 void pci_bus_foreach(PciBus *bus, void (*fn)(PciDevice *pci, void *opaque),
                      void *opaque);
 
+bool pci_bus_is_root(const PciBus *bus);
+/* Is it a bus of a PCI Express machine? */
+bool pci_bus_is_express(const PciBus *bus);
+
 /*
- * Takes "addr" ("5", "05.0", "0x5.0x1") and "bus" from props and checks that
- * the place is free; without addr, the first free slot from 3 on (below 0x1f
- * on q35, where the LPC bridge lives). "multifunction" is taken as well.
+ * The bus behind a bridge of the root bus, for the bridge's create() and
+ * free(); it is empty when it is freed. name is borrowed, and may be NULL. Its
+ * number is what the bridge's configuration space says.
  */
-bool pci_bus_choose_slot(PciBus *bus, const char *type, VmKeyval *props,
-                         uint8_t *ret_devfn, bool *ret_multifunction,
-                         GError **errp);
+PciBus *pci_bus_new_below(PciDevice *bridge, const char *name);
+void pci_bus_free_below(PciBus *bus);
+/* NULL: the function is no bridge. */
+PciBus *pci_bus_below(const PciDevice *bridge);
+
+typedef struct PciPlace {
+    PciBus *bus;
+    uint8_t devfn;
+    bool multifunction;
+} PciPlace;
+
+/*
+ * Takes "addr" ("5", "05.0", "0x5.0x1"), "bus" (the root's if absent) and
+ * "multifunction" from props and checks that the place is free; without addr,
+ * the first free slot from 3 on (below 0x1f on q35, where the LPC bridge
+ * lives), or slot 0 behind a bridge.
+ */
+bool pci_bus_choose_slot(PciBus *root, const char *type, VmKeyval *props,
+                         PciPlace *ret, GError **errp);
 
 /* ---- Device ------------------------------------------------------------ */
 
@@ -204,6 +243,8 @@ void pci_device_add_bar(PciDevice *pci, unsigned bar, PciBarKind kind,
  * The body (from offset + 2) is zero and read-only. */
 uint8_t pci_device_add_capability(PciDevice *pci, uint8_t cap_id,
                                   unsigned len);
+/* The GSI of pin (0 is INTA) of the function, where it sits. */
+unsigned pci_device_gsi(const PciDevice *pci, unsigned pin);
 
 /* Little-endian reads and writes of config by the device itself. */
 uint32_t pci_get_config(const PciDevice *pci, unsigned offset, unsigned len);
@@ -228,6 +269,16 @@ bool pci_msix_enabled(const PciDevice *pci);
 /* Sends the vector, or marks it pending while it is masked. Does nothing for
  * a vector out of range or while MSI-X or bus mastering is off. */
 void pci_msix_notify(PciDevice *pci, unsigned vector);
+
+/* ---- PCI Express (pcie.c) ---------------------------------------------- */
+
+/* Set-up, of a function behind a root port: it is an end point, with the
+ * capability that end points have. */
+void pci_express_add_endpoint(PciDevice *pci);
+/* DeviceType.create of "pcie-root-port": port, chassis, slot, hotplug=off. The
+ * bus behind it has the id's name. */
+bool pcie_root_port_create(Machine *machine, const char *id, VmKeyval *props,
+                           GError **errp);
 
 /* ---- Migration --------------------------------------------------------- */
 

@@ -120,8 +120,7 @@ typedef struct VirtioPciConfig {
 
 /* What every virtio-*-pci takes from the command line. */
 typedef struct VirtioPciProps {
-    uint8_t devfn;
-    bool multifunction;
+    PciPlace place;
     bool event_idx, indirect_desc, ioeventfd;
     unsigned vectors; /* 0: INTx only */
 } VirtioPciProps;

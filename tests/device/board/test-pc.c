@@ -444,6 +444,154 @@ static void test_pci_assign(void)
     board_done(&b);
 }
 
+/* ---- Root ports ---------------------------------------------------------- */
+
+static uint32_t config_read(Board *b, unsigned bus, uint8_t devfn,
+                            unsigned offset)
+{
+    port_write(&b->f, 0xcf8, UINT32_C(1) << 31 | bus << 16 |
+                                 (uint32_t)devfn << 8 | offset, 4);
+    return port_read(&b->f, 0xcfc, 4);
+}
+
+static void create(Board *b, const char *text)
+{
+    GError *err = NULL;
+
+    g_assert_true(fixture_create(&b->f, text, &err));
+    g_assert_no_error(err);
+}
+
+static void create_refused(Board *b, const char *text, const char *why)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_assert_false(fixture_create(&b->f, text, &err));
+    g_assert_nonnull(strstr(err->message, why));
+}
+
+/* As virtio devices choose their places. */
+static bool choose(Board *b, const char *text, PciPlace *ret, GError **errp)
+{
+    g_autoptr(VmKeyval) kv = vm_keyval_parse("-device", text, NULL, errp);
+
+    return pci_bus_choose_slot(b->f.machine.pci, "test-function", kv, ret,
+                               errp);
+}
+
+static TestFunction *function_behind(Board *b, const char *text)
+{
+    static const PciIdentity identity = {
+        .vendor = 0x1234, .device = 0x5678, .class_code = 0xff0000,
+        .interrupt_pin = 1,
+    };
+    TestFunction *t = g_new0(TestFunction, 1);
+    PciPlace place;
+
+    g_assert_true(choose(b, text, &place, NULL));
+    pci_device_init(&t->pci, place.bus, place.devfn, &identity,
+                    "test-function", NULL, &function_ops, NULL, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        t->region[i] = (IoRegion){ "bar", &bar_ops, t, 4096, NULL };
+    }
+    t->region[0].size_bytes = 64;
+    pci_device_add_bar(&t->pci, 0, PCI_BAR_PORTS, false, &t->region[0]);
+    pci_device_add_bar(&t->pci, 1, PCI_BAR_MEMORY_32, false, &t->region[1]);
+    pci_device_add_bar(&t->pci, 2, PCI_BAR_MEMORY_64, true, &t->region[2]);
+    return t;
+}
+
+#define FIRST_PORT                                                         \
+    "pcie-root-port,id=pci.1,bus=pcie.0,port=8,chassis=1,addr=0x1,"       \
+    "multifunction=on"
+#define SECOND_PORT                                                       \
+    "pcie-root-port,id=pci.2,bus=pcie.0,port=9,chassis=2,addr=0x1.0x1"
+
+/* The loader numbers the buses and opens the windows that are needed; the
+ * function is reached by both mechanisms, and under no other number. */
+static void test_root_port(void)
+{
+    TestFunction *t;
+    uint32_t base, limit, bar;
+    uint8_t id[4];
+    Board b;
+
+    board_init(&b, "q35", 64 * MIB, false);
+    create(&b, FIRST_PORT);
+    create(&b, SECOND_PORT);
+    t = function_behind(&b, "bus=pci.2,addr=0x0");
+    board_load(&b);
+    for (unsigned fn = 0; fn < 2; fn++) {
+        uint8_t devfn = PCI_DEVFN(1, fn);
+
+        g_assert_cmphex(config_read(&b, 0, devfn, 0), ==, 0x000c1b36);
+        g_assert_cmphex(config_read(&b, 0, devfn, 8) >> 8, ==, 0x060400);
+        g_assert_cmphex(config_read(&b, 0, devfn, 0x0c) >> 16 & 0x7f, ==, 1);
+        g_assert_cmphex(config_read(&b, 0, devfn, PCI_PRIMARY_BUS) &
+                            0xffffff, ==, (fn + 1) * 0x010100u);
+        g_assert_cmphex(config_read(&b, 0, devfn, PCI_COMMAND) & 7, ==, 7);
+    }
+    g_assert_cmphex(config_read(&b, 2, 0, 0), ==, 0x56781234);
+    g_assert_cmphex(config_read(&b, 1, 0, 0), ==, UINT32_MAX);
+    g_assert_cmphex(config_read(&b, 3, 0, 0), ==, UINT32_MAX);
+    g_assert_cmphex(config_read(&b, 2, PCI_DEVFN(1, 0), 0), ==, UINT32_MAX);
+    address_space_io_read(b.f.machine.memory, 0xb0000000 + (2 << 20), id, 4);
+    g_assert_cmphex(id[0] | id[1] << 8, ==, 0x1234);
+
+    /* Nothing is behind the first: closed. */
+    for (unsigned at = PCI_MEMORY_BASE; at <= PCI_PREFETCH_BASE; at += 4) {
+        bar = config_read(&b, 0, PCI_DEVFN(1, 0), at);
+        g_assert_cmphex(bar & 0xfff0, >, bar >> 16 & 0xfff0);
+    }
+    bar = config_read(&b, 2, 0, 0x14);
+    base = config_read(&b, 0, PCI_DEVFN(1, 1), PCI_MEMORY_BASE);
+    limit = (base & 0xfff00000) | 0xfffff;
+    base = (base & 0xfff0) << 16;
+    g_assert_cmphex(bar, >=, base);
+    g_assert_cmphex(bar + 4095, <=, limit);
+    bar = config_read(&b, 2, 0, 0x10) & ~3u;
+    base = config_read(&b, 0, PCI_DEVFN(1, 1), PCI_IO_BASE);
+    g_assert_cmphex(bar, >=, (base & 0xf0) << 8);
+    g_assert_cmphex(bar + 63, <=, (base & 0xf000) | 0xfff);
+    bar = config_read(&b, 2, 0, 0x1c);
+    g_assert_cmphex(bar, ==,
+                    config_read(&b, 0, PCI_DEVFN(1, 1),
+                                PCI_PREFETCH_BASE_UPPER));
+    /* INTA of slot 0 behind slot 1. */
+    g_assert_cmpuint(pci_get_config(&t->pci, PCI_INTERRUPT_LINE, 1), ==, 17);
+
+    /* The guest numbers it anew. */
+    port_write(&b.f, 0xcf8, 0x80000900 | PCI_PRIMARY_BUS, 4);
+    port_write(&b.f, 0xcfc + 1, 0x55, 1);
+    g_assert_cmphex(config_read(&b, 2, 0, 0), ==, UINT32_MAX);
+    g_assert_cmphex(config_read(&b, 0x55, 0, 0), ==, 0x56781234);
+    board_load(&b);
+    g_assert_cmphex(config_read(&b, 2, 0, 0), ==, 0x56781234);
+    board_done(&b);
+}
+
+static void test_root_port_refusals(void)
+{
+    PciPlace place;
+    Board b;
+
+    board_init(&b, "pc", 64 * MIB, false);
+    create_refused(&b, "pcie-root-port", "q35");
+    board_done(&b);
+    board_init(&b, "q35", 64 * MIB, false);
+    create(&b, FIRST_PORT);
+    create_refused(&b, "pcie-root-port,bus=pci.1", "'pcie.0' only");
+    create_refused(&b, "pcie-root-port,bus=pci.7", "'pci.7'");
+    create_refused(&b, "pcie-root-port,hotplug=on", "hotplug=on");
+    create_refused(&b, "pcie-root-port,port=256", "255");
+    create_refused(&b, "pcie-root-port,addr=1", "taken");
+    g_assert_false(choose(&b, "bus=pci.1,addr=0x1", &place, NULL));
+    g_assert_false(choose(&b, "bus=pci.2", &place, NULL));
+    (void)function_behind(&b, "bus=pci.1");
+    g_assert_false(choose(&b, "bus=pci.1", &place, NULL));
+    board_done(&b);
+}
+
 /* ---- State -------------------------------------------------------------- */
 
 static void check_description(const VMStateDescription *vmsd)
@@ -471,6 +619,10 @@ static void test_all_state(void)
 
         board_init(&a, machines[i], 64 * MIB, true);
         board_init(&b, machines[i], 64 * MIB, true);
+        if (i == 1) {
+            create(&a, FIRST_PORT);
+            create(&b, FIRST_PORT);
+        }
         board_load(&a);
         g_assert_cmpuint(a.f.machine.devices->len, ==,
                          b.f.machine.devices->len);
@@ -549,6 +701,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pc/acpi", test_acpi);
     g_test_add_func("/pc/bridges", test_bridges);
     g_test_add_func("/pc/pci-assign", test_pci_assign);
+    g_test_add_func("/pc/root-port", test_root_port);
+    g_test_add_func("/pc/root-port-refusals", test_root_port_refusals);
     g_test_add_func("/pc/state", test_all_state);
     result = g_test_run();
     (void)unlink(kernel_path);
