@@ -9,6 +9,7 @@
 #define VM_BLOCK_BLOCK_INTERNAL_H
 
 #include <liburing.h>
+#include <stdatomic.h>
 
 #include "block/block.h"
 
@@ -36,6 +37,12 @@ struct BlockBackend {
     GQueue waiting;          /* of BlockJob *, in order of arrival */
     unsigned in_flight;
     bool exclusive; /* the one in flight tolerates no other */
+
+    /* Atomic: written by the I/O thread, read by any. Relaxed: each counter
+     * is right by itself. */
+    struct {
+        atomic_uint_fast64_t operations, failed, bytes, total_ns;
+    } counters[BLOCK_OPS];
 };
 
 /* Byte-range locks; see lock.c. */

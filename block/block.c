@@ -169,6 +169,33 @@ static bool parse_blockdev(VmKeyval *kv, const char *driver, BlockOptions *o,
                               &o->auto_read_only, errp);
 }
 
+/*
+ * What "raw" over "file" says of the file itself, as management does: it
+ * decides how the file is opened, and has to agree to discards.
+ */
+static bool parse_file_node(VmKeyval *kv, BlockOptions *o, GError **errp)
+{
+    static const char *const names[] = { "ignore", "off", "unmap", "on",
+                                         NULL };
+    const char *discard = vm_keyval_get(kv, "file.discard");
+    bool read_only;
+
+    if (!check_one_of(kv, "file.discard", names, errp) ||
+        !vm_keyval_get_bool(kv, "file.cache.direct", o->direct, &o->direct,
+                            errp) ||
+        !vm_keyval_get_bool(kv, "file.cache.no-flush", o->no_flush,
+                            &o->no_flush, errp) ||
+        !vm_keyval_get_bool(kv, "file.auto-read-only", o->auto_read_only,
+                            &o->auto_read_only, errp) ||
+        !vm_keyval_get_bool(kv, "file.read-only", false, &read_only, errp)) {
+        return false;
+    }
+    o->read_only |= read_only;
+    o->discard &= !discard || g_str_equal(discard, "unmap") ||
+                  g_str_equal(discard, "on");
+    return true;
+}
+
 static bool parse_options(VmKeyval *kv, BlockOptions *o, GError **errp)
 {
     static const char *const off[] = { "off", NULL };
@@ -180,6 +207,7 @@ static bool parse_options(VmKeyval *kv, BlockOptions *o, GError **errp)
         return false;
     }
     return parse_cache(kv, o, errp) && parse_discard(kv, o, errp) &&
+           (g_strcmp0(driver, "raw") != 0 || parse_file_node(kv, o, errp)) &&
            check_one_of(kv, "detect-zeroes", off, errp) &&
            vm_keyval_check_all_used(kv, errp);
 }
@@ -412,6 +440,31 @@ unsigned block_backend_sector_bytes(const BlockBackend *blk)
 bool block_backend_write_cache(const BlockBackend *blk)
 {
     return blk->write_cache;
+}
+
+bool block_backend_direct(const BlockBackend *blk)
+{
+    return blk->direct;
+}
+
+bool block_backend_no_flush(const BlockBackend *blk)
+{
+    return blk->no_flush;
+}
+
+static uint64_t counter(const atomic_uint_fast64_t *value)
+{
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+void block_backend_stats(const BlockBackend *blk, BlockStats *ret)
+{
+    for (unsigned op = 0; op < BLOCK_OPS; op++) {
+        ret->operations[op] = counter(&blk->counters[op].operations);
+        ret->failed[op] = counter(&blk->counters[op].failed);
+        ret->bytes[op] = counter(&blk->counters[op].bytes);
+        ret->total_ns[op] = counter(&blk->counters[op].total_ns);
+    }
 }
 
 bool block_backend_claim(BlockBackend *blk)

@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "block-internal.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -41,6 +42,7 @@ typedef enum JobStep { STEP_REPORT, STEP_FILL, STEP_IO } JobStep;
 typedef struct BlockJob {
     BlockBackend *blk;
     BlockRequest *req;
+    int64_t submitted_ns;
     JobStep step;
     int result;       /* STEP_REPORT: what to say */
     uint64_t done;    /* bytes of the request that are finished */
@@ -288,11 +290,33 @@ static void transfer_next(BlockJob *job)
     job_submit(job);
 }
 
+static void add(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static void count(const BlockJob *job, int result)
+{
+    BlockOp op = job->req->op;
+
+    if (result < 0) {
+        add(&job->blk->counters[op].failed, 1);
+        return;
+    }
+    add(&job->blk->counters[op].operations, 1);
+    add(&job->blk->counters[op].total_ns,
+        (uint64_t)(vm_clock_ns() - job->submitted_ns));
+    if (op != BLOCK_FLUSH) {
+        add(&job->blk->counters[op].bytes, job->req->len);
+    }
+}
+
 static void job_finish(BlockJob *job, int result)
 {
     BlockBackend *blk = job->blk;
     BlockRequest *req = job->req;
 
+    count(job, result);
     blk->in_flight--;
     if (job->exclusive) {
         blk->exclusive = false;
@@ -450,6 +474,7 @@ void block_backend_submit(BlockBackend *blk, BlockRequest *req)
     g_assert(blk->started);
     job->blk = blk;
     job->req = req;
+    job->submitted_ns = vm_clock_ns();
     req->backend_private = job;
     if (req->op == BLOCK_READ || req->op == BLOCK_WRITE) {
         job->iov = g_memdup2(req->iov, sizeof(*req->iov) * req->iovcnt);

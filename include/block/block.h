@@ -30,6 +30,7 @@ typedef enum BlockOp {
     BLOCK_DISCARD,
     BLOCK_WRITE_ZEROES,
 } BlockOp;
+#define BLOCK_OPS 5u /* how many there are */
 
 typedef struct BlockRequest BlockRequest;
 struct BlockRequest {
@@ -67,6 +68,9 @@ bool block_backend_read_only(const BlockBackend *blk);
 unsigned block_backend_sector_bytes(const BlockBackend *blk);
 /* false with cache=writethrough|directsync: each write shall be stable. */
 bool block_backend_write_cache(const BlockBackend *blk);
+/* O_DIRECT; and whether flushes are left out (cache=unsafe). */
+bool block_backend_direct(const BlockBackend *blk);
+bool block_backend_no_flush(const BlockBackend *blk);
 /* One user (-device) each; false: it has one already. */
 bool block_backend_claim(BlockBackend *blk);
 
@@ -76,6 +80,15 @@ bool block_backend_start(BlockBackend *blk, GMainContext *context,
 void block_backend_submit(BlockBackend *blk, BlockRequest *req);
 /* Waits until nothing is in flight. I/O thread, or with it stopped. */
 void block_backend_drain(BlockBackend *blk);
+
+/* What was done since the start, by BlockOp; failed requests count in failed
+ * alone. Any thread. */
+typedef struct BlockStats {
+    uint64_t operations[BLOCK_OPS], failed[BLOCK_OPS];
+    uint64_t bytes[BLOCK_OPS];
+    uint64_t total_ns[BLOCK_OPS]; /* from submit to done() */
+} BlockStats;
+void block_backend_stats(const BlockBackend *blk, BlockStats *ret);
 
 /* Hand-over: inactivate flushes, drops the lock and refuses writes; activate
  * takes the lock again. Main or migration thread, drained. */

@@ -305,6 +305,30 @@ static void test_write_zeroes(Fixture *f, gconstpointer options)
 }
 
 /* What is out of range or inconsistent is refused, nothing is written. */
+/* What was asked for is counted as the guest asked, failures apart. */
+static void test_stats(Fixture *f, gconstpointer data)
+{
+    g_autoptr(BlockBackend) blk = open_started(f, DRIVE);
+    char buf[1024] = { 0 };
+    BlockStats s;
+
+    g_assert_cmpint(run(f, blk, BLOCK_WRITE, 512, buf, 1024), ==, 0);
+    g_assert_cmpint(run(f, blk, BLOCK_READ, 0, buf, 512), ==, 0);
+    g_assert_cmpint(run(f, blk, BLOCK_READ, 512, buf, 1024), ==, 0);
+    g_assert_cmpint(run(f, blk, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+    g_assert_cmpint(run(f, blk, BLOCK_READ, IMAGE_BYTES, buf, 512), <, 0);
+    block_backend_stats(blk, &s);
+    g_assert_cmpuint(s.operations[BLOCK_READ], ==, 2);
+    g_assert_cmpuint(s.bytes[BLOCK_READ], ==, 1536);
+    g_assert_cmpuint(s.failed[BLOCK_READ], ==, 1);
+    g_assert_cmpuint(s.operations[BLOCK_WRITE], ==, 1);
+    g_assert_cmpuint(s.bytes[BLOCK_WRITE], ==, 1024);
+    g_assert_cmpuint(s.failed[BLOCK_WRITE], ==, 0);
+    g_assert_cmpuint(s.total_ns[BLOCK_WRITE], >, 0);
+    g_assert_cmpuint(s.operations[BLOCK_FLUSH], ==, 1);
+    g_assert_cmpuint(s.operations[BLOCK_DISCARD], ==, 0);
+}
+
 static void test_bad_requests(Fixture *f, gconstpointer data)
 {
     BlockBackend *blk = open_started(f, DRIVE);
@@ -485,6 +509,7 @@ int main(int argc, char **argv)
     ADD("discard", NULL, test_discard);
     ADD("write-zeroes/writeback", DRIVE, test_write_zeroes);
     ADD("write-zeroes/none", DRIVE ",cache=none", test_write_zeroes);
+    ADD("stats", NULL, test_stats);
     ADD("bad-requests", NULL, test_bad_requests);
     ADD("read-only", NULL, test_read_only);
     ADD("lock", NULL, test_lock);
@@ -495,6 +520,11 @@ int main(int argc, char **argv)
     ADD("blockdev/raw",
         "driver=raw,node-name=n0,file.driver=file,file.filename=%s,"
         "cache.direct=on,discard=unmap", test_blockdev);
+    ADD("blockdev/libvirt",
+        "driver=raw,node-name=n0,read-only=off,discard=unmap,"
+        "cache.direct=on,cache.no-flush=off,file.driver=file,"
+        "file.filename=%s,file.cache.direct=on,file.cache.no-flush=off,"
+        "file.auto-read-only=on,file.discard=unmap", test_blockdev);
     ADD("blockdev/file", "driver=file,node-name=n0,filename=%s,aio=native",
         test_blockdev);
     ADD("truncated", NULL, test_truncated);
