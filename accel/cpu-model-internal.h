@@ -59,6 +59,8 @@ typedef struct CpuSpec {
 
 bool cpu_spec_parse(const char *text, CpuSpec *ret, GError **errp);
 
+/* "pni"; NULL: it has no name, and no guest sees it. g_free(). */
+char *cpu_feature_name(CpuWord word, unsigned bit);
 /* "CPUID.01H:ECX.pni [bit 0]", as QEMU names a feature; g_free(). */
 char *cpu_feature_describe(CpuWord word, unsigned bit);
 

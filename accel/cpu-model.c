@@ -265,13 +265,19 @@ static uint32_t word_named(CpuWord w)
     return mask;
 }
 
-char *cpu_feature_describe(CpuWord word, unsigned bit)
+char *cpu_feature_name(CpuWord word, unsigned bit)
 {
     const char *names = word_infos[word].names[bit];
-    g_auto(GStrv) each = names ? g_strsplit(names, "|", -1) : NULL;
+
+    return names ? g_strndup(names, strcspn(names, "|")) : NULL;
+}
+
+char *cpu_feature_describe(CpuWord word, unsigned bit)
+{
+    g_autofree char *name = cpu_feature_name(word, bit);
 
     return g_strdup_printf("%s%s%s [bit %u]", word_infos[word].where,
-                           each ? "." : "", each ? each[0] : "", bit);
+                           name ? "." : "", name ? name : "", bit);
 }
 
 /* Features that QEMU knows and this VMM does not move; asking for one is an

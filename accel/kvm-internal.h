@@ -64,6 +64,12 @@ int kvm_call(int fd, unsigned long request, const char *name, uintptr_t arg);
     kvm_call(fd, request, #request, (uintptr_t)(arg))
 /* 0 or less: not there. */
 int kvm_check_cap(int fd, unsigned cap);
+/* /dev/kvm, of the right version. */
+bool kvm_open(int *ret_fd, GError **errp);
+
+/* cpu-models.c: what a CpuHost is made of; the first is for g_free(). */
+struct kvm_cpuid2 *kvm_read_supported_cpuid(int dev_fd, GError **errp);
+void cpu_read_host_brand(char brand[48]);
 
 void kvm_memory_free(KvmMemory *m);
 

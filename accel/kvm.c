@@ -49,7 +49,7 @@ int kvm_check_cap(int fd, unsigned cap)
     return ioctl(fd, KVM_CHECK_EXTENSION, (unsigned long)cap);
 }
 
-static bool kvm_open(int *ret_fd, GError **errp)
+bool kvm_open(int *ret_fd, GError **errp)
 {
     vm_autofd fd = open(KVM_NODE, O_RDWR | O_CLOEXEC);
     int version;

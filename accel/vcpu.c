@@ -53,7 +53,6 @@
  */
 #include "vcpu-internal.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -74,7 +73,6 @@
 #define PATIENCE_NS (20 * VM_NS_PER_MS)
 /* xAPIC IDs are 8 bits, and 255 means all. */
 #define VCPUS_MAX 255u
-#define SUPPORTED_CPUID_MAX 256u
 #define MCE_BANKS 10u
 #define MCG_CTL_P (UINT64_C(1) << 8)
 #define MSR_MTRR_DEFAULT_TYPE 0x2ffu
@@ -527,35 +525,6 @@ void *vcpus_state(Vcpus *vcpus, unsigned cpu)
     return &vcpus->vcpu[cpu].state;
 }
 
-static struct kvm_cpuid2 *read_supported_cpuid(KvmVm *kvm, GError **errp)
-{
-    g_autofree struct kvm_cpuid2 *table =
-        g_malloc0(sizeof(*table) +
-                  SUPPORTED_CPUID_MAX * sizeof(table->entries[0]));
-    int r;
-
-    table->nent = SUPPORTED_CPUID_MAX;
-    r = KVM_CALL(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, table);
-    if (r < 0) {
-        vm_error_set(errp, -r, "KVM_GET_SUPPORTED_CPUID");
-        return NULL;
-    }
-    return g_steal_pointer(&table);
-}
-
-static void read_host_brand(char brand[48])
-{
-    unsigned regs[12] = { 0 };
-
-    if ((unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x80000004) {
-        for (unsigned i = 0; i < 3; i++) {
-            __cpuid(0x80000002 + i, regs[i * 4], regs[i * 4 + 1],
-                    regs[i * 4 + 2], regs[i * 4 + 3]);
-        }
-    }
-    memcpy(brand, regs, sizeof(regs));
-}
-
 /* QEMU's words, a line for each feature. */
 static bool report_missing(const CpuSpec *spec, const CpuWords *missing,
                            GError **errp)
@@ -650,12 +619,12 @@ static bool vcpus_setup(Vcpus *vcpus, const char *model, GError **errp)
     if (!cpu_spec_parse(model, &spec, errp)) {
         return false;
     }
-    supported = read_supported_cpuid(vcpus->kvm, errp);
+    supported = kvm_read_supported_cpuid(vcpus->kvm->dev_fd, errp);
     if (!supported) {
         return false;
     }
     host.supported = supported;
-    read_host_brand(host.brand);
+    cpu_read_host_brand(host.brand);
     cpu_spec_resolve(&spec, &host, &words, &missing);
     if (!report_missing(&spec, &missing, errp)) {
         return false;
