@@ -2,8 +2,7 @@
 /*
  * /dev/fdset/N: descriptors that were passed with -add-fd, by name.
  *
- * The name becomes /proc/self/fd/M, which opens the same file anew with the
- * flags that the user of the path wants.
+ * The name becomes /proc/self/fd/M, of which the back end makes a copy.
  *
  * Threads: main.
  */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "util/error.h"
+#include "util/log.h"
 
 /* --- Character devices -------------------------------------------------- */
 
@@ -332,6 +333,10 @@ bool vm_nets_start(Vm *vm, GError **errp)
 
         if (!net || !vm_keyval_check_all_used(kv, errp)) {
             return vm_prefix_option(errp, "-netdev");
+        }
+        if (g_strcmp0(vm_keyval_get(kv, "vhost"), "on") == 0) {
+            vm_warn("-netdev '%s': vhost=on: there is no vhost-net, packets "
+                    "go through this process", net_backend_id(net));
         }
         if (find_net(vm, net_backend_id(net))) {
             return vm_error_set(errp, 0, "-netdev: duplicate id '%s'",

@@ -596,6 +596,28 @@ static void refuse_short(const char *text, const char *why)
     g_clear_error(&err);
 }
 
+/* A passed descriptor is used as it is: its file is not opened anew, which
+ * would cut it short. */
+static void test_passed_file(void)
+{
+    g_autofree char *path = temp_path("passed"), *got = NULL, *text = NULL;
+    vm_autofd fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    vm_autofd reader = open(path, O_RDONLY | O_CLOEXEC);
+    Chardev *chr;
+
+    g_assert_cmpint(write(fd, "one", 3), ==, 3);
+    text = g_strdup_printf("file:/proc/self/fd/%d", fd);
+    chr = new_short(text);
+    chardev_write(chr, "two", 3);
+    chardev_free(chr);
+    g_assert_true(g_file_get_contents(path, &got, NULL, NULL));
+    g_assert_cmpstr(got, ==, "onetwo");
+    g_free(text);
+    text = g_strdup_printf("file:/proc/self/fd/%d", reader);
+    refuse_short(text, "descriptor");
+    unlink(path);
+}
+
 static void test_refusals(void)
 {
     g_autofree char *long_path = g_strnfill(200, 'p');
@@ -653,6 +675,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev/descriptors", test_descriptors);
     g_test_add_func("/chardev/tcp", test_tcp);
     g_test_add_func("/chardev/file", test_file);
+    g_test_add_func("/chardev/passed-file", test_passed_file);
     g_test_add_func("/chardev/pty", test_pty);
     g_test_add_func("/chardev/null", test_null_and_none);
     g_test_add_func("/chardev/mux", test_mux);
