@@ -90,17 +90,21 @@ static void deliver(const MigrationVm *vm, const MigEvent *e)
     }
 }
 
-static gboolean events_dispatch(GSource *source, GSourceFunc callback,
-                                gpointer data)
+void migration_deliver_events(Migration *m)
 {
-    Migration *m = ((EventSource *)source)->m;
     MigEvent *e;
 
-    g_source_set_ready_time(source, -1);
     while ((e = event_pop(m))) {
         deliver(m->vm, e);
         event_free(e);
     }
+}
+
+static gboolean events_dispatch(GSource *source, GSourceFunc callback,
+                                gpointer data)
+{
+    g_source_set_ready_time(source, -1);
+    migration_deliver_events(((EventSource *)source)->m);
     return G_SOURCE_CONTINUE;
 }
 

@@ -35,6 +35,11 @@ void qmp_parser_reset(QmpParser *p);
 bool qmp_check_arguments(const QmpArgument *table, json_object *args,
                          GError **errp);
 
+/* --- qmp-schema.c ------------------------------------------------------ */
+
+/* What query-qmp-schema returns; a new reference. */
+json_object *qmp_schema(const MonitorServer *server);
+
 /* --- hmp-line.c: line editing ------------------------------------------ */
 
 typedef struct HmpLine HmpLine;

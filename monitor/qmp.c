@@ -283,6 +283,13 @@ static bool run_query_events(void *opaque, Monitor *mon, json_object *args,
     return true;
 }
 
+static bool run_query_schema(void *opaque, Monitor *mon, json_object *args,
+                             json_object **ret_value, GError **errp)
+{
+    *ret_value = qmp_schema(opaque);
+    return true;
+}
+
 static bool run_hmp(void *opaque, Monitor *mon, json_object *args,
                     json_object **ret_value, GError **errp)
 {
@@ -347,16 +354,43 @@ static const QmpArgument fdname_args[] = {
     { NULL },
 };
 
+static const QmpArgument version_members[] = {
+    { "qemu", "object" },
+    { "package", "str" },
+    { NULL },
+};
+static const QmpArgument name_members[] = {
+    { "name", "str" },
+    { NULL },
+};
+static const QmpArgument schema_members[] = {
+    { "name", "str" },
+    { "meta-type", "builtin|enum|array|object|command|event" },
+    { "json-type", "string|number|int|boolean|value", .optional = true },
+    { "values", "array", .optional = true },
+    { "members", "array", .optional = true },
+    { "element-type", "str", .optional = true },
+    { "arg-type", "str", .optional = true },
+    { "ret-type", "str", .optional = true },
+    { NULL },
+};
+
 const QmpCommand monitor_commands[] = {
     { "qmp_capabilities", capabilities_args, run_capabilities,
       "Ends the negotiation; no capability can be enabled." },
     { "query-version", NULL, run_query_version,
-      "The version of QEMU whose interface this is, and the package." },
+      "The version of QEMU whose interface this is, and the package.",
+      "object", version_members },
     { "query-commands", NULL, run_query_commands,
-      "The names of all commands." },
-    { "query-events", NULL, run_query_events, "The names of all events." },
+      "The names of all commands.", "array", name_members },
+    { "query-events", NULL, run_query_events, "The names of all events.",
+      "array", name_members },
+    { "query-qmp-schema", NULL, run_query_schema,
+      "All commands and events with their types.", "array",
+      schema_members },
     { "human-monitor-command", hmp_args, run_hmp,
-      "Runs a line of the human monitor and returns what it prints." },
+      "Runs a line of the human monitor and returns what it prints.",
+      "str" },
     { "getfd", fdname_args, run_getfd,
       "Names the descriptor that came with the command by SCM_RIGHTS." },
     { "closefd", fdname_args, run_closefd, "Closes a descriptor of getfd." },

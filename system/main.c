@@ -23,13 +23,20 @@
     "QEMU emulator version 7.2.0 (vmemdirect-0.1.0)\n"                      \
     "The interface is QEMU 7.2's; the program is VMemDirect.\n"
 
-static const char machines_help[] =
-    "Supported machines are:\n"
-    "pc                   PC, i440FX (alias of pc-i440fx-7.2) (default)\n"
-    "pc-i440fx-7.2        PC, i440FX\n"
-    "q35                  PC, Q35 (alias of pc-q35-7.2)\n"
-    "pc-q35-7.2           PC, Q35\n"
-    "none                 no machine, QMP only\n";
+static char *machines_help(void)
+{
+    GString *text = g_string_new("Supported machines are:\n");
+
+    for (const PcMachineInfo *m = pc_machine_infos; m->name; m++) {
+        if (m->alias) {
+            g_string_append_printf(text, "%-20s %s (alias of %s)%s\n",
+                                   m->alias, m->description, m->name,
+                                   m->is_default ? " (default)" : "");
+        }
+        g_string_append_printf(text, "%-20s %s\n", m->name, m->description);
+    }
+    return g_string_free(text, /* free_segment= */ FALSE);
+}
 
 /* --- Signals ------------------------------------------------------------ */
 
@@ -105,7 +112,7 @@ static bool print_and_leave(const VmOptions *o)
         text = g_strdup(VM_VERSION_TEXT);
         break;
     case VM_OPTIONS_MACHINES:
-        text = g_strdup(machines_help);
+        text = machines_help();
         break;
     case VM_OPTIONS_DEVICES:
         text = vm_devices_help();
@@ -121,7 +128,8 @@ static bool prepare_process(const VmOptions *o, GError **errp)
     if (o->daemonize && !vm_daemonize(errp)) {
         return false;
     }
-    return !o->pidfile || vm_pidfile_write(o->pidfile, errp);
+    return (!o->pidfile || vm_pidfile_write(o->pidfile, errp)) &&
+           vm_sandbox_enter(&o->sandbox, errp);
 }
 
 static void quit_by_keyboard(void *opaque)
@@ -148,6 +156,7 @@ static bool run(Vm *vm, GError **errp)
 static int fail(const GError *err)
 {
     vm_report("%s", err->message);
+    vm_wait_for_manager();
     return EXIT_FAILURE;
 }
 
@@ -159,6 +168,7 @@ int main(int argc, char **argv)
     int status = EXIT_FAILURE;
     Vm *vm;
 
+    vm_note_passed_listeners();
     signals_block();
     options = vm_options_parse(argc, argv, &err);
     if (!options) {
@@ -171,8 +181,8 @@ int main(int argc, char **argv)
         return fail(err);
     }
     pidfile = g_strdup(options->pidfile);
-    vm = vm_new(g_steal_pointer(&options), &err);
-    if (vm && run(vm, &err)) {
+    vm = vm_new(g_steal_pointer(&options));
+    if (vm_assemble(vm, &err) && run(vm, &err)) {
         status = vm->exit_status;
     } else {
         (void)fail(err);

@@ -26,6 +26,9 @@ VmOptionHandler opt_device, opt_drive, opt_blockdev, opt_netdev, opt_nic,
     opt_qmp_pretty, opt_mon, opt_debugcon, opt_display, opt_vga,
     opt_audiodev;
 
+/* Once all options are read: swap-dir= of -vmemdirect becomes swap=. */
+bool options_swap_dir(VmOptions *o, GError **errp);
+
 /* Key-value or JSON text; every later check of used keys is the caller's. */
 VmKeyval *options_keyval(const char *opt, const char *arg,
                          const char *implied_key, GError **errp);

@@ -282,6 +282,33 @@ bool opt_vmemdirect(VmOptions *o, const char *opt, const char *arg,
     return true;
 }
 
+/*
+ * The file's name follows the VM's, so that one command line (or libvirt's
+ * XML) is right on every host that the VM comes to.
+ */
+bool options_swap_dir(VmOptions *o, GError **errp)
+{
+    const char *dir =
+        o->vmemdirect ? vm_keyval_get(o->vmemdirect, VM_SWAP_DIR_KEY) : NULL;
+    g_autofree char *file = NULL, *path = NULL;
+
+    if (!dir) {
+        return true;
+    }
+    if (vm_keyval_get(o->vmemdirect, "swap")) {
+        return vm_error_set(errp, 0, "-vmemdirect: swap= and swap-dir= "
+                            "exclude each other");
+    }
+    if (!o->name || !o->name[0] || strchr(o->name, '/')) {
+        return vm_error_set(errp, 0, "-vmemdirect: swap-dir= needs -name, "
+                            "with a name that can be a file's");
+    }
+    file = g_strdup_printf("%s.swap", o->name);
+    path = g_build_filename(dir[0] ? dir : ".", file, NULL);
+    vm_keyval_set(o->vmemdirect, "swap", path);
+    return true;
+}
+
 /* --- Kernel ------------------------------------------------------------- */
 
 static bool set_file(char **where, const char *opt, const char *arg,
@@ -451,6 +478,17 @@ static bool object_id_free(VmOptions *o, const char *opt, const char *id,
 bool vm_options_is_user_object(const char *type)
 {
     return strcmp(type, "secret") == 0 || tls_creds_is_type(type);
+}
+
+const char *vm_options_object_type(size_t index)
+{
+    static const char *const types[] = {
+        "memory-backend-ram", "rng-builtin",   "rng-random",
+        "secret",             "tls-creds-anon", "tls-creds-psk",
+        "tls-creds-x509",
+    };
+
+    return index < G_N_ELEMENTS(types) ? types[index] : NULL;
 }
 
 bool opt_object(VmOptions *o, const char *opt, const char *arg, GError **errp)

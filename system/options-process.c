@@ -75,13 +75,39 @@ bool opt_msg(VmOptions *o, const char *opt, const char *arg, GError **errp)
            vm_keyval_check_all_used(kv, errp);
 }
 
+/* *value: is it "deny"? words: those that are not. */
+static bool sandbox_word(VmKeyval *kv, const char *opt, const char *key,
+                         const char *const *words, bool *value,
+                         GError **errp)
+{
+    const char *word = vm_keyval_get(kv, key);
+
+    *value = g_strcmp0(word, "deny") == 0;
+    return !word || *value || g_strv_contains(words, word) ||
+           options_refuse(opt, key, word, errp);
+}
+
 bool opt_sandbox(VmOptions *o, const char *opt, const char *arg,
                  GError **errp)
 {
-    return strcmp(arg, "off") == 0 ||
-           vm_error_set(errp, 0,
-                        "%s: there is no system call filter yet, only 'off' "
-                        "is accepted", opt);
+    static const char *const allow[] = { "allow", NULL };
+    /* Children never gain privileges, whatever is said. */
+    static const char *const children[] = { "allow", "children", NULL };
+    g_autoptr(VmKeyval) kv = vm_keyval_parse(opt, arg, "enable", errp);
+    VmSandbox s;
+
+    if (!kv || !vm_keyval_get_bool(kv, "enable", false, &s.on, errp) ||
+        !sandbox_word(kv, opt, "obsolete", allow, &s.deny_obsolete, errp) ||
+        !sandbox_word(kv, opt, "elevateprivileges", children,
+                      &s.deny_elevate, errp) ||
+        !sandbox_word(kv, opt, "spawn", allow, &s.deny_spawn, errp) ||
+        !sandbox_word(kv, opt, "resourcecontrol", allow, &s.deny_resources,
+                      errp) ||
+        !vm_keyval_check_all_used(kv, errp)) {
+        return false;
+    }
+    o->sandbox = s;
+    return true;
 }
 
 bool opt_incoming(VmOptions *o, const char *opt, const char *arg,

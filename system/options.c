@@ -31,8 +31,9 @@ static const VmOption options[] = {
     { "cpu", "MODEL[,FLAG=on|off]...", "the CPU model", opt_cpu },
     { "m", "[size=]SIZE", "guest RAM; MiB without a suffix", opt_memory },
     { "smp", "[cpus=]N[,sockets=N][,cores=N]", "number of vCPUs", opt_smp },
-    { "vmemdirect", "swap=PATH,memory=SIZE[,...]",
-      "page guest RAM to PATH within a budget of SIZE", opt_vmemdirect },
+    { "vmemdirect", "swap=PATH|swap-dir=DIR,memory=SIZE[,...]",
+      "page guest RAM to PATH, or a file in DIR, within a budget of SIZE",
+      opt_vmemdirect },
     { "kernel", "FILE", "kernel: bzImage or PVH ELF", opt_kernel },
     { "initrd", "FILE", "initial RAM disk", opt_initrd },
     { "append", "TEXT", "kernel command line", opt_append },
@@ -69,6 +70,8 @@ static const VmOption options[] = {
     { "no-user-config", NULL, "accepted; there are no config files",
       opt_flag },
     { "no-hpet", NULL, "accepted; there is no HPET", opt_flag },
+    { "usb", NULL, "accepted, as libvirt gives it unasked; there is no USB",
+      opt_flag },
     { "rtc", "[base=utc|localtime|DATETIME]", "the guest's date", opt_rtc },
     { "boot", "[strict=on][,order=...]", "accepted; no firmware asks",
       opt_boot },
@@ -89,10 +92,42 @@ static const VmOption options[] = {
     { "add-fd", "fd=N,set=N[,opaque=TEXT]", "a descriptor for /dev/fdset/N",
       opt_add_fd },
     { "msg", "timestamp=on|off", "format of messages", opt_msg },
-    { "sandbox", "off", "no system call filter", opt_sandbox },
+    { "sandbox", "on|off[,obsolete=deny][,elevateprivileges=deny|children]"
+      "[,spawn=deny][,resourcecontrol=deny]",
+      "system calls that fail; deny: these, too", opt_sandbox },
     { "version", NULL, "print the version", opt_flag },
     { "h", NULL, "short for -help", opt_flag },
     { "help", NULL, "print this", opt_flag },
+};
+
+static const VmOptionParameter action_parameters[] = {
+    { "reboot", "string" },
+    { "shutdown", "string" },
+    { NULL },
+};
+static const VmOptionParameter msg_parameters[] = {
+    { "timestamp", "boolean" },
+    { NULL },
+};
+static const VmOptionParameter overcommit_parameters[] = {
+    { "mem-lock", "boolean" },
+    { NULL },
+};
+static const VmOptionParameter sandbox_parameters[] = {
+    { "enable", "boolean" },
+    { "obsolete", "string" },
+    { "elevateprivileges", "string" },
+    { "spawn", "string" },
+    { "resourcecontrol", "string" },
+    { NULL },
+};
+
+const VmOptionParameters vm_options_with_parameters[] = {
+    { "action", action_parameters },
+    { "msg", msg_parameters },
+    { "overcommit", overcommit_parameters },
+    { "sandbox", sandbox_parameters },
+    { NULL },
 };
 
 /* QEMU's, and not ours. */
@@ -108,7 +143,6 @@ static const struct {
     { "runas", "start the process as that user instead" },
     { "chroot", "not supported" },
     { "tpmdev", "there is no TPM" },
-    { "usb", "there is no USB" },
     { "usbdevice", "there is no USB" },
     { "vnc", "there is no display" },
     { "spice", "there is no display" },
@@ -124,7 +158,8 @@ static const struct {
     { "numa", "guest NUMA is not supported" },
     { "smbios", "SMBIOS tables are not supported" },
     { "acpitable", "not supported" },
-    { "no-acpi", "the machines always have ACPI" },
+    { "no-acpi", "the machines always have ACPI; in libvirt's XML say "
+                 "<features><acpi/></features>" },
     { "fw_cfg", "not supported" },
     { "mem-path", "guest RAM is anonymous memory" },
     { "mem-prealloc", "not supported" },
@@ -359,8 +394,9 @@ static bool check_together(VmOptions *o, GError **errp)
     if (!check_stdio(o, errp) || !check_memory_backend(o, errp)) {
         return false;
     }
-    return strcmp(o->machine, "none") == 0 ? check_none(o, errp)
-                                           : check_boot(o, errp);
+    return strcmp(o->machine, "none") == 0
+               ? check_none(o, errp)
+               : options_swap_dir(o, errp) && check_boot(o, errp);
 }
 
 /* --- Life --------------------------------------------------------------- */

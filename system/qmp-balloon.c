@@ -107,10 +107,15 @@ static const QmpArgument balloon_args[] = {
     { NULL },
 };
 
+static const QmpArgument balloon_members[] = {
+    { "actual", "size" },
+    { NULL },
+};
+
 const QmpCommand vm_qmp_balloon_commands[] = {
     { "balloon", balloon_args, run_balloon,
       "Asks the guest to keep so much memory and give up the rest." },
     { "query-balloon", NULL, query_balloon,
-      "How much memory the guest has kept." },
+      "How much memory the guest has kept.", "object", balloon_members },
     { NULL },
 };

@@ -35,6 +35,14 @@ static bool use_tls(Vm *vm, GError **errp)
 
 /* --- Doing -------------------------------------------------------------- */
 
+/* The event comes before the reply: management that has the reply and no event
+ * takes it that nothing has begun. */
+static bool tell_setup(Vm *vm)
+{
+    migration_deliver_events(vm->migration);
+    return true;
+}
+
 static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
                         json_object **ret_value, GError **errp)
 {
@@ -67,7 +75,8 @@ static bool run_migrate(void *opaque, Monitor *mon, json_object *args,
         return false;
     }
     uri = vm_migration_uri(mon, qmp_arg_str(args, "uri"), errp);
-    return uri && migration_start(vm->migration, uri, errp);
+    return uri && migration_start(vm->migration, uri, errp) &&
+           tell_setup(vm);
 }
 
 static bool run_migrate_cancel(void *opaque, Monitor *mon, json_object *args,
@@ -116,7 +125,8 @@ static bool run_migrate_incoming(void *opaque, Monitor *mon,
         return false;
     }
     uri = vm_migration_uri(mon, qmp_arg_str(args, "uri"), errp);
-    return uri && migration_listen(vm->migration, uri, errp);
+    return uri && migration_listen(vm->migration, uri, errp) &&
+           tell_setup(vm);
 }
 
 /* --- Parameters and capabilities ---------------------------------------- */
@@ -537,6 +547,26 @@ static const QmpArgument capabilities_args[] = {
     { NULL },
 };
 
+static const QmpArgument capability_members[] = {
+    { "capability", "str" },
+    { "state", "bool" },
+    { NULL },
+};
+static const QmpArgument query_members[] = {
+    { "status", "str", .optional = true },
+    { "error-desc", "str", .optional = true },
+    { "blocked-reasons", "array", .optional = true },
+    { "listen-address", "str", .optional = true },
+    { "total-time", "int", .optional = true },
+    { "setup-time", "int", .optional = true },
+    { "downtime", "int", .optional = true },
+    { "expected-downtime", "int", .optional = true },
+    { "cpu-throttle-percentage", "int", .optional = true },
+    { "ram", "object", .optional = true },
+    { "vmemdirect", "object", .optional = true },
+    { NULL },
+};
+
 const QmpCommand vm_qmp_migration_commands[] = {
     { "migrate", migrate_args, run_migrate, "Starts a migration." },
     { "migrate_cancel", NULL, run_migrate_cancel,
@@ -548,14 +578,14 @@ const QmpCommand vm_qmp_migration_commands[] = {
     { "migrate-set-parameters", parameters_args, run_set_parameters,
       "Sets limits, also of a running migration." },
     { "query-migrate-parameters", NULL, run_query_parameters,
-      "The limits." },
+      "The limits.", "object", parameters_args },
     { "announce-self", announce_args, run_announce_self,
       "Tells the network where the cards are." },
     { "migrate-set-capabilities", capabilities_args, run_set_capabilities,
       "Switches capabilities." },
     { "query-migrate-capabilities", NULL, run_query_capabilities,
-      "The capabilities." },
+      "The capabilities.", "array", capability_members },
     { "query-migrate", NULL, run_query_migrate,
-      "State and figures of the migration." },
+      "State and figures of the migration.", "object", query_members },
     { NULL },
 };

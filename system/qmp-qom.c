@@ -7,6 +7,7 @@
  *
  *   /machine/peripheral        one child for each -device with an id
  *   /machine/peripheral/ID     the device
+ *   /machine/unattached/device[N]   vCPU N: see qmp-cpu.c
  *
  * Threads: main.
  */
@@ -98,6 +99,16 @@ static const QomProperty properties[] = {
 
 /* --- The tree ------------------------------------------------------------ */
 
+void vm_qom_add_property(json_object *list, const char *name,
+                         const char *type)
+{
+    json_object *entry = json_object_new_object();
+
+    qmp_put_str(entry, "name", name);
+    qmp_put_str(entry, "type", type);
+    json_object_array_add(list, entry);
+}
+
 static Device *find_device(Vm *vm, const char *path, GError **errp)
 {
     const char *id = path + strlen(PERIPHERAL "/");
@@ -126,25 +137,16 @@ static const QomProperty *find_property(Device *dev, const char *name,
     return NULL;
 }
 
-static void list_add(json_object *list, const char *name, const char *type)
-{
-    json_object *entry = json_object_new_object();
-
-    qmp_put_str(entry, "name", name);
-    qmp_put_str(entry, "type", type);
-    json_object_array_add(list, entry);
-}
-
 static void list_peripheral(const Vm *vm, json_object *list)
 {
-    list_add(list, "type", "string");
+    vm_qom_add_property(list, "type", "string");
     for (guint i = 0; i < vm->machine.devices->len; i++) {
         const Device *dev = vm->machine.devices->pdata[i];
 
         if (dev->id) {
             g_autofree char *type = g_strdup_printf("child<%s>", dev->type);
 
-            list_add(list, dev->id, type);
+            vm_qom_add_property(list, dev->id, type);
         }
     }
 }
@@ -161,6 +163,10 @@ static bool qom_list(void *opaque, Monitor *mon, json_object *args,
         list_peripheral(vm, *ret_value);
         return true;
     }
+    if (vm_cpu_is_path(vm, path)) {
+        *ret_value = vm_cpu_list(vm);
+        return true;
+    }
     dev = find_device(vm, path, errp);
     if (!dev) {
         return false;
@@ -168,7 +174,8 @@ static bool qom_list(void *opaque, Monitor *mon, json_object *args,
     *ret_value = json_object_new_array();
     for (size_t i = 0; i < G_N_ELEMENTS(properties); i++) {
         if (properties[i].has(dev)) {
-            list_add(*ret_value, properties[i].name, properties[i].type);
+            vm_qom_add_property(*ret_value, properties[i].name,
+                                properties[i].type);
         }
     }
     return true;
@@ -177,10 +184,16 @@ static bool qom_list(void *opaque, Monitor *mon, json_object *args,
 static bool qom_get(void *opaque, Monitor *mon, json_object *args,
                     json_object **ret_value, GError **errp)
 {
-    Device *dev = find_device(opaque, qmp_arg_str(args, "path"), errp);
-    const QomProperty *p =
-        dev ? find_property(dev, qmp_arg_str(args, "property"), errp) : NULL;
+    const char *path = qmp_arg_str(args, "path");
+    const char *name = qmp_arg_str(args, "property");
+    const QomProperty *p;
+    Device *dev;
 
+    if (vm_cpu_is_path(opaque, path)) {
+        return vm_cpu_get(opaque, name, ret_value, errp);
+    }
+    dev = find_device(opaque, path, errp);
+    p = dev ? find_property(dev, name, errp) : NULL;
     if (p) {
         *ret_value = p->get(dev);
     }
@@ -223,9 +236,16 @@ static const QmpArgument set_args[] = {
     { NULL },
 };
 
+static const QmpArgument property_members[] = {
+    { "name", "str" },
+    { "type", "str" },
+    { NULL },
+};
+
 const QmpCommand vm_qmp_qom_commands[] = {
-    { "qom-list", list_args, qom_list, "The properties of an object." },
-    { "qom-get", get_args, qom_get, "The value of a property." },
+    { "qom-list", list_args, qom_list, "The properties of an object.",
+      "array", property_members },
+    { "qom-get", get_args, qom_get, "The value of a property.", "any" },
     { "qom-set", set_args, qom_set, "Sets a property." },
     { NULL },
 };

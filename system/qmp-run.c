@@ -76,8 +76,16 @@ static bool run_query_status(void *opaque, Monitor *mon, json_object *args,
     return true;
 }
 
+static const QmpArgument query_status_members[] = {
+    { "running", "bool" },
+    { "singlestep", "bool" },
+    { "status", "str" },
+    { NULL },
+};
+
 const QmpCommand vm_qmp_run_commands[] = {
-    { "query-status", NULL, run_query_status, "Whether the VM runs." },
+    { "query-status", NULL, run_query_status, "Whether the VM runs.",
+      "object", query_status_members },
     { "stop", NULL, run_stop, "Pauses the VM." },
     { "cont", NULL, run_cont, "Lets the VM go on." },
     { "quit", NULL, run_quit, "Ends the VM and the process." },

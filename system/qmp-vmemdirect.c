@@ -267,11 +267,20 @@ static const QmpArgument history_args[] = {
     { NULL },
 };
 
+static const QmpArgument history_members[] = {
+    { "chunk", "size" },
+    { "place", "zero|ram|swap" },
+    { "key", "int" },
+    { "history", "str" },
+    { NULL },
+};
+
 const QmpCommand vm_qmp_vmemdirect_commands[] = {
     { "query-vmemdirect", NULL, query_vmemdirect,
-      "Where the guest's memory is, and what paging has done." },
+      "Where the guest's memory is, and what paging has done.", "any" },
     { "query-vmemdirect-history", history_args, query_history,
-      "The access history of chunks, page by page." },
+      "The access history of chunks, page by page.", "array",
+      history_members },
     { "vmemdirect-set", set_args, set_vmemdirect,
       "Changes the budget; see 'budget' of query-vmemdirect." },
     { NULL },

@@ -53,7 +53,7 @@ typedef enum VmLocked {
 } VmLocked;
 
 struct Vm {
-    /* Immutable after vm_new(). */
+    /* Immutable after vm_assemble(). */
     VmOptions *options;
     bool has_machine; /* not -M none */
     GMainLoop *loop;
@@ -117,7 +117,10 @@ struct Vm {
 };
 
 /* vm.c */
-Vm *vm_new(VmOptions *take_options, GError **errp);
+Vm *vm_new(VmOptions *take_options);
+/* Makes all parts. After a failure the VM can only be freed; the message is
+ * printed before that, since management looks for it when the monitor ends. */
+bool vm_assemble(Vm *vm, GError **errp);
 void vm_free(Vm *vm);
 /* Power-on or incoming; after the monitors are there. */
 bool vm_launch(Vm *vm, GError **errp);
@@ -150,6 +153,9 @@ TlsCreds *vm_find_tls_creds(Vm *vm, const char *id, GError **errp);
 /* vm-devices.c: -device */
 bool vm_devices_start(Vm *vm, GError **errp);
 char *vm_devices_help(void);
+const DeviceType *vm_device_type_find(const char *name); /* or NULL */
+void vm_device_types_foreach(void (*fn)(const DeviceType *type, void *opaque),
+                             void *opaque);
 
 /* vm-run.c: start, stop, reset, end. Main thread. */
 bool vm_is_running(const Vm *vm);
@@ -230,8 +236,28 @@ void vm_daemonize_ready(void);    /* the parent may exit 0 */
 bool vm_pidfile_write(const char *path, GError **errp);
 void vm_pidfile_remove(const char *path);
 
+/* last-words.c */
+void vm_note_passed_listeners(void); /* before anything is opened */
+/* After the message of a failed start, before descriptors are closed. */
+void vm_wait_for_manager(void);
+
+/* sandbox.c: from now on, and for good */
+bool vm_sandbox_enter(const VmSandbox *s, GError **errp);
+
 /* fdset.c: /dev/fdset/N in option texts */
 char *vm_fdset_replace(const VmOptions *o, const char *text, GError **errp);
+
+/* qmp-qom.c: {"name":...,"type":...} at the end of list */
+void vm_qom_add_property(json_object *list, const char *name,
+                         const char *type);
+
+/* qmp-cpu.c: vCPUs as objects */
+bool vm_cpu_is_path(const Vm *vm, const char *path);
+json_object *vm_cpu_list(const Vm *vm);
+bool vm_cpu_get(const Vm *vm, const char *property, json_object **ret,
+                GError **errp);
+/* Those of a model; none if there is no such model, or no KVM. */
+void vm_cpu_add_properties(json_object *list, const char *model);
 
 /* qmp-balloon.c */
 void vm_balloon_changed(Vm *vm); /* tells the monitors */
@@ -240,6 +266,9 @@ void vm_balloon_stop(Vm *vm);
 /* qmp-*.c: the tables; opaque is the Vm */
 extern const QmpCommand vm_qmp_run_commands[];
 extern const QmpCommand vm_qmp_query_commands[];
+extern const QmpCommand vm_qmp_block_commands[];
+extern const QmpCommand vm_qmp_cpu_commands[];
+extern const QmpCommand vm_qmp_probe_commands[];
 extern const QmpCommand vm_qmp_migration_commands[];
 extern const QmpCommand vm_qmp_vmemdirect_commands[];
 extern const QmpCommand vm_qmp_balloon_commands[];

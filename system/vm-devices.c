@@ -14,7 +14,7 @@
 static const DeviceType *const tables[] = { pc_device_types,
                                             virtio_device_types };
 
-static const DeviceType *find_type(const char *name)
+const DeviceType *vm_device_type_find(const char *name)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
         for (const DeviceType *t = tables[i]; t->name; t++) {
@@ -26,11 +26,21 @@ static const DeviceType *find_type(const char *name)
     return NULL;
 }
 
+void vm_device_types_foreach(void (*fn)(const DeviceType *type, void *opaque),
+                             void *opaque)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
+        for (const DeviceType *t = tables[i]; t->name; t++) {
+            fn(t, opaque);
+        }
+    }
+}
+
 static bool device_add(Vm *vm, VmKeyval *kv, GError **errp)
 {
     const char *driver = vm_keyval_get(kv, "driver");
     const char *id = vm_keyval_get(kv, "id");
-    const DeviceType *type = find_type(driver);
+    const DeviceType *type = vm_device_type_find(driver);
 
     if (!type) {
         return vm_error_set(errp, 0, "-device: '%s' is not a valid device "
@@ -88,15 +98,16 @@ bool vm_devices_start(Vm *vm, GError **errp)
     return true;
 }
 
+static void add_help(const DeviceType *type, void *opaque)
+{
+    g_string_append_printf(opaque, "name \"%s\", desc \"%s\"\n", type->name,
+                           type->description);
+}
+
 char *vm_devices_help(void)
 {
     GString *text = g_string_new(NULL);
 
-    for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
-        for (const DeviceType *t = tables[i]; t->name; t++) {
-            g_string_append_printf(text, "name \"%s\", desc \"%s\"\n",
-                                   t->name, t->description);
-        }
-    }
+    vm_device_types_foreach(add_help, text);
     return g_string_free(text, /* free_segment= */ FALSE);
 }

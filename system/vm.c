@@ -43,7 +43,9 @@ static void config_key(const char *key, const char *value, void *opaque)
 {
     ConfigWalk *w = opaque;
 
-    w->ok = w->ok && vmd_config_set(w->config, key, value, w->errp);
+    if (strcmp(key, VM_SWAP_DIR_KEY) != 0) { /* it has become swap= */
+        w->ok = w->ok && vmd_config_set(w->config, key, value, w->errp);
+    }
 }
 
 static bool engine_start(Vm *vm, GError **errp)
@@ -265,7 +267,7 @@ static const VmStep steps[] = {
     { "monitors", false, vm_monitors_start, monitors_stop },
 };
 
-static bool run_steps(Vm *vm, GError **errp)
+bool vm_assemble(Vm *vm, GError **errp)
 {
     for (; vm->steps_done < G_N_ELEMENTS(steps); vm->steps_done++) {
         const VmStep *step = &steps[vm->steps_done];
@@ -300,6 +302,9 @@ static void add_tables(Vm *vm)
 {
     monitor_server_add_commands(vm->monitor, vm_qmp_run_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_query_commands, vm);
+    monitor_server_add_commands(vm->monitor, vm_qmp_block_commands, vm);
+    monitor_server_add_commands(vm->monitor, vm_qmp_cpu_commands, vm);
+    monitor_server_add_commands(vm->monitor, vm_qmp_probe_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_migration_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_vmemdirect_commands, vm);
     monitor_server_add_commands(vm->monitor, vm_qmp_balloon_commands, vm);
@@ -308,7 +313,7 @@ static void add_tables(Vm *vm)
     monitor_server_add_events(vm->monitor, vm_qmp_events);
 }
 
-Vm *vm_new(VmOptions *take_options, GError **errp)
+Vm *vm_new(VmOptions *take_options)
 {
     Vm *vm = g_new0(Vm, 1);
 
@@ -324,10 +329,6 @@ Vm *vm_new(VmOptions *take_options, GError **errp)
     vm_requests_init(vm);
     vm->monitor = monitor_server_new();
     add_tables(vm);
-    if (!run_steps(vm, errp)) {
-        vm_free(vm);
-        return NULL;
-    }
     return vm;
 }
 

@@ -168,6 +168,9 @@ bool migration_set_tls(Migration *m, TlsCreds *creds, const char *hostname,
  */
 bool migration_start(Migration *m, const char *uri, GError **errp);
 bool migration_listen(Migration *m, const char *uri, GError **errp);
+/* Calls status_changed() for what has happened so far, which else comes from
+ * the main loop. Main thread. */
+void migration_deliver_events(Migration *m);
 /* Address listened on, with the real port; NULL when not listening. */
 const char *migration_listen_address(const Migration *m);
 void migration_cancel(Migration *m);

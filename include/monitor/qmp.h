@@ -4,7 +4,8 @@
  *
  * One table of QmpCommand describes every command with its arguments and
  * return members; the dispatcher checks the arguments against it, and
- * query-qmp-schema and docs/qmp.md are checked against the same table.
+ * query-qmp-schema is made of it. docs/qmp.md, and what commands really
+ * return, are checked against the same table.
  *
  * Threads: everything on the main thread, except qmp_event(), which any
  * thread may call (it posts to the main thread, in order).
@@ -46,6 +47,11 @@ typedef struct QmpCommand {
     bool (*run)(void *opaque, Monitor *mon, json_object *args,
                 json_object **ret_value, GError **errp);
     const char *help;
+    /* What *ret_value is, for query-qmp-schema: a type of QmpArgument; NULL:
+     * {}. members are those of the "object", or of each object of the
+     * "array"; NULL: not told. */
+    const char *returns;
+    const QmpArgument *members;
 } QmpCommand;
 
 /* An event; query-events and docs/qmp.md are checked against the table. */

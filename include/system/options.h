@@ -21,6 +21,8 @@
 #define VM_RAM_MAX_BYTES (UINT64_C(4) << 40)
 #define VM_SERIALS_MAX 4u
 #define VM_FDSETS_MAX 64u
+/* Of -vmemdirect; not the engine's, which knows no VM's name. */
+#define VM_SWAP_DIR_KEY "swap-dir"
 
 typedef enum VmMonitorMode { VM_MONITOR_HMP, VM_MONITOR_QMP } VmMonitorMode;
 
@@ -46,6 +48,12 @@ typedef struct VmFdOption {
     char *opaque;
 } VmFdOption;
 
+/* -sandbox; see sandbox.c. */
+typedef struct VmSandbox {
+    bool on;
+    bool deny_obsolete, deny_elevate, deny_spawn, deny_resources;
+} VmSandbox;
+
 /* What to do with -help and friends instead of a VM. */
 typedef enum VmOptionsAction {
     VM_OPTIONS_RUN,
@@ -69,7 +77,7 @@ typedef struct VmOptions {
     char *kernel, *initrd, *append;
     int64_t rtc_offset_s;
     bool mem_lock;
-    VmKeyval *vmemdirect; /* or NULL */
+    VmKeyval *vmemdirect; /* or NULL; has swap, also if swap-dir was given */
 
     /* In order of appearance. */
     GPtrArray *chardevs;  /* char *, -chardev's text */
@@ -94,6 +102,7 @@ typedef struct VmOptions {
     char *incoming; /* URI, "defer", or NULL */
     bool nographic, nodefaults;
     bool timestamps;
+    VmSandbox sandbox;
 
     unsigned drive_counts[2]; /* private: names of unnamed drives */
     unsigned nic_count;       /* private */
@@ -106,6 +115,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmOptions, vm_options_free)
 
 /* Secrets and TLS credentials: they can be made at run time, too. */
 bool vm_options_is_user_object(const char *type);
+/* The types that -object takes, in order; NULL: no more. */
+const char *vm_options_object_type(size_t index);
+
+typedef struct VmOptionParameter {
+    const char *name;
+    const char *type; /* "boolean", "string" */
+} VmOptionParameter;
+
+/* Options by whose parameters management decides what to give. Ends with
+ * option == NULL. */
+typedef struct VmOptionParameters {
+    const char *option; /* without its dash */
+    const VmOptionParameter *parameters; /* ends with name == NULL */
+} VmOptionParameters;
+extern const VmOptionParameters vm_options_with_parameters[];
 
 /* The text of -help, from the table. g_free(). */
 char *vm_options_help(void);

@@ -32,6 +32,9 @@ int main(void)
     dump_commands(monitor_commands);
     dump_commands(vm_qmp_run_commands);
     dump_commands(vm_qmp_query_commands);
+    dump_commands(vm_qmp_block_commands);
+    dump_commands(vm_qmp_cpu_commands);
+    dump_commands(vm_qmp_probe_commands);
     dump_commands(vm_qmp_migration_commands);
     dump_commands(vm_qmp_vmemdirect_commands);
     dump_commands(vm_qmp_balloon_commands);

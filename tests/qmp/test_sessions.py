@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 from qmptest import Client, Vm, binary, error_class, main
@@ -331,6 +332,34 @@ def daemonize():
         raise AssertionError("the pid file stays")
 
 
+def last_words():
+    """Who has passed a listening socket and connects late can still do so
+    when the start has failed, and the message is there before its end."""
+    with tempfile.TemporaryDirectory(prefix="vm-last-") as where:
+        for option in ("-foo", "-vmemdirect"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"{where}/{option}")
+            listener.listen(1)
+            fd = listener.fileno()
+            process = subprocess.Popen(
+                [binary(), "-M", "q35", "-kernel", "k", "-chardev",
+                 f"socket,id=m,fd={fd},server=on,wait=off", "-mon",
+                 "chardev=m,mode=control", option, "memory=64M"],
+                pass_fds=(fd,), stderr=subprocess.PIPE)
+            listener.close()
+            said = process.stderr.readline()
+            assert option.encode() in said, said
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(f"{where}/{option}")
+            assert process.wait(20) == 1
+            try:
+                assert client.recv(1) == b""
+            except ConnectionResetError:
+                pass
+            client.close()
+            process.stderr.close()
+
+
 def large_message():
     """A megabyte in one argument comes through; the error names it."""
     with Vm() as vm:
@@ -354,4 +383,4 @@ main([greeting_and_negotiation, two_clients, reconnect, stop_and_cont, reset,
       no_reboot, no_shutdown, quit_replies_first, signals, powerdown, names,
       chardevs, migration_without_a_machine, capabilities, objects,
       announce_self, hmp, no_balloon, hmp_on_stdio, pretty, daemonize,
-      large_message, garbage])
+      last_words, large_message, garbage])

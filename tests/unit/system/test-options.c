@@ -143,6 +143,60 @@ static void test_process(void)
     g_assert_cmpuint(o->monitors->len, ==, 3);
 }
 
+static void test_swap_dir(void)
+{
+    g_autoptr(VmOptions) o = parse(
+        "-M q35 -kernel k -vmemdirect swap-dir=/var/swap,memory=1G "
+        "-name guest=web-1,debug-threads=on");
+    g_autoptr(VmOptions) given = parse(
+        "-M q35 -kernel k -vmemdirect swap=/x,memory=1G -name web-1");
+
+    g_assert_cmpstr(vm_keyval_get(o->vmemdirect, "swap"), ==,
+                    "/var/swap/web-1.swap");
+    g_assert_cmpstr(vm_keyval_get(given->vmemdirect, "swap"), ==, "/x");
+}
+
+/* What libvirt 9.0 gives a q35 domain with disk, network, balloon, serial
+ * port and random numbers; its order and its spelling. */
+static void test_libvirt(void)
+{
+    g_autoptr(VmOptions) o = parse(
+        "-name guest=web-1,debug-threads=on -S -object '{\"qom-type\":"
+        "\"secret\",\"id\":\"masterKey0\",\"format\":\"raw\",\"file\":"
+        "\"/var/lib/libvirt/qemu/domain-1-web-1/master-key.aes\"}' -machine "
+        "pc-q35-7.2,usb=off,dump-guest-core=off,memory-backend=pc.ram "
+        "-accel kvm -cpu host,migratable=on -m 256 -object '{\"qom-type\":"
+        "\"memory-backend-ram\",\"id\":\"pc.ram\",\"size\":268435456}' "
+        "-overcommit mem-lock=off -smp 2,sockets=2,cores=1,threads=1 -uuid "
+        "6204d0e9-cd25-4ded-acaf-aa85b68fafac -display none -no-user-config "
+        "-nodefaults -chardev socket,id=charmonitor,fd=29,server=on,wait=off "
+        "-mon chardev=charmonitor,id=monitor,mode=control -rtc base=utc "
+        "-no-hpet -no-shutdown -global ICH9-LPC.disable_s3=1 -boot strict=on "
+        "-usb -kernel k -initrd i -append 'console=ttyS0 quiet' -device "
+        "'{\"driver\":\"pcie-root-port\",\"port\":8,\"chassis\":1,\"id\":"
+        "\"pci.1\",\"bus\":\"pcie.0\",\"multifunction\":true,\"addr\":"
+        "\"0x1\"}' -blockdev '{\"driver\":\"file\",\"filename\":\"/d.raw\","
+        "\"node-name\":\"libvirt-1-storage\",\"cache\":{\"direct\":true,"
+        "\"no-flush\":false},\"auto-read-only\":true,\"discard\":\"unmap\"}' "
+        "-netdev user,id=hostnet0 -device "
+        "virtio-net-pci,netdev=hostnet0,id=net0,mac=52:54:00:11:22:33,"
+        "bus=pci.1,addr=0x0 -chardev pty,id=charserial0 -device "
+        "isa-serial,chardev=charserial0,id=serial0,index=0 -audiodev "
+        "'{\"id\":\"audio1\",\"driver\":\"none\"}' -incoming defer "
+        "-vmemdirect swap-dir=/s,memory=128M -sandbox on,obsolete=deny,"
+        "elevateprivileges=deny,spawn=deny,resourcecontrol=deny "
+        "-msg timestamp=on");
+
+    g_assert_cmpstr(o->machine, ==, "pc-q35-7.2");
+    g_assert_cmpuint(o->cpus, ==, 2);
+    g_assert_cmpuint(o->devices->len, ==, 3);
+    g_assert_cmpuint(o->monitors->len, ==, 1);
+    g_assert_true(o->paused && o->no_shutdown && o->timestamps);
+    g_assert_cmpstr(o->incoming, ==, "defer");
+    g_assert_cmpstr(vm_keyval_get(o->vmemdirect, "swap"), ==, "/s/web-1.swap");
+    g_assert_true(o->sandbox.on && o->sandbox.deny_spawn);
+}
+
 static void test_actions(void)
 {
     g_autoptr(VmOptions) help = parse("-help");
@@ -195,6 +249,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/nic", test_nic);
     g_test_add_func("/options/process", test_process);
     g_test_add_func("/options/actions", test_actions);
+    g_test_add_func("/options/swap-dir", test_swap_dir);
+    g_test_add_func("/options/libvirt", test_libvirt);
     g_test_add_func("/options/json", test_json);
     return g_test_run();
 }
