@@ -131,7 +131,8 @@ VmFaultService *vm_fault_service_new(GError **errp)
         vm_error_set(errp, -fd,
                      "userfaultfd: cannot be opened; give this user access to "
                      "/dev/userfaultfd, or set the sysctl "
-                     "vm.unprivileged_userfaultfd to 1");
+                     "vm.unprivileged_userfaultfd to 1 (under libvirt: "
+                     "scripts/libvirt-setup)");
         return NULL;
     }
     int r = handshake(fd, required | UFFD_FEATURE_MOVE, &api);

@@ -274,6 +274,13 @@ def stage_fuzz(results, wanted):
         results.add_skip("fuzz", "tests/fuzz/run", "--quick")
 
 
+def stage_libvirt(results):
+    if os.access(os.path.join(TOP, "tests/libvirt/run"), os.X_OK):
+        run_tap(results, "libvirt", ["tests/libvirt/run"], 600)
+    else:
+        results.add_skip("libvirt", "tests/libvirt/run", "not in this tree")
+
+
 def stage_lab(results, wanted):
     if not wanted:
         results.add_skip("lab", "tests/lab/run", "not asked for")
@@ -299,6 +306,7 @@ def run_all(results, args):
         results.add_skip("sanitizers", "unit, device", "--quick")
     stage_fuzz(results, not args.quick)
     stage_native(results, "native", ["--quick"] if args.quick else [])
+    stage_libvirt(results)
     if args.full and os.path.exists("build-asan/qemu-system-x86_64"):
         env = {"QEMU": os.path.join(TOP, "build-asan/qemu-system-x86_64"),
                "VMTEST_PATIENCE": "5", **sanitizer_env()}

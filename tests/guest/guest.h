@@ -45,6 +45,8 @@ void put_numbers(const char *head, const uint64_t *numbers, unsigned count);
 /* Reports on the console and powers off with a failure status. */
 void fatal(const char *text) __attribute__((noreturn));
 void power_off(unsigned status) __attribute__((noreturn));
+/* With acpi=1 it is looked at with each line of progress. */
+void power_button_obey(void);
 uint64_t tsc_mhz_measure(void);
 void *memset(void *to, int byte, size_t bytes);
 void *memcpy(void *to, const void *from, size_t bytes);
@@ -88,6 +90,7 @@ struct Params {
     bool com1;
     bool zero_part;
     bool exit;         /* leave through isa-debug-exit when done     */
+    bool acpi;         /* a press of the power button powers off     */
 };
 extern struct Params params;
 /* Unknown keys and bad values are fatal: a typing error in a test must not

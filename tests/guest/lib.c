@@ -10,6 +10,8 @@
 #define PORT_DEBUGCON 0xe9
 #define PORT_COM1 0x3f8
 #define PORT_DEBUG_EXIT 0x501
+#define PORT_PM1_STATUS 0x600
+#define PORT_PM1_CONTROL 0x604
 #define COM1_LSR (PORT_COM1 + 5)
 #define LSR_THR_EMPTY 0x20
 
@@ -157,6 +159,16 @@ void power_off(unsigned status)
 {
     port_out8(PORT_DEBUG_EXIT, (uint8_t)status);
     park(); /* no such device: stay, without using the processor */
+}
+
+/* ACPI 6.3, 4.8.3: PM1 status, whose bit 8 is the button, and PM1 control:
+ * SLP_EN with SLP_TYP 0, which both boards call S5. */
+void power_button_obey(void)
+{
+    if (port_in8(PORT_PM1_STATUS + 1) & 1) {
+        port_out8(PORT_PM1_CONTROL + 1, 0x20);
+        park();
+    }
 }
 
 void fatal(const char *text)

@@ -101,6 +101,8 @@ static void set_one(const char *key, size_t key_bytes, const char *value,
         params.bench = (struct Word){ value, value_bytes };
     } else if (same(key, key_bytes, "com")) {
         params.com1 = number(value, value_bytes) != 0;
+    } else if (same(key, key_bytes, "acpi")) {
+        params.acpi = number(value, value_bytes) != 0;
     } else if (same(key, key_bytes, "exit")) {
         params.exit = number(value, value_bytes) != 0;
     } else {

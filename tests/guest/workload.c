@@ -185,6 +185,9 @@ void workload_tick(struct Cpu *cpu)
         next_progress_tsc = now + PROGRESS_US * params.mhz;
         print_progress(now);
         print_bad_pages();
+        if (params.acpi) {
+            power_button_obey();
+        }
     }
 }
 

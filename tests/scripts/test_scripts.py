@@ -313,6 +313,66 @@ def test_configure_refuses(tree):
     assert os.path.exists(os.path.join(tree.top, "full/precious"))
 
 
+def libvirt_setup(tree, *args):
+    return subprocess.run(
+        [os.path.join(TOP, "scripts/libvirt-setup"), "--root", tree.top,
+         *args], capture_output=True, text=True, check=False)
+
+
+def files_of(tree, *folders):
+    found = {}
+    for folder in folders:
+        for root, _, names in os.walk(os.path.join(tree.top, folder)):
+            for name in names:
+                path = os.path.join(root, name)
+                with open(path, encoding="utf-8") as f:
+                    found[os.path.relpath(path, tree.top)] = f.read()
+    return found
+
+
+def test_libvirt_setup_and_undo(tree):
+    """What it changes is there once however often it is run, and --undo
+    leaves what was there."""
+    tree.write("etc/libvirt/qemu.conf", '# user = "x"\nuser = "root"\n')
+    tree.write("etc/apparmor.d/usr.sbin.libvirtd", "x\n")
+    before = files_of(tree, "etc")
+    swap = os.path.join(tree.top, "srv/swap")
+    args = ("--swap-dir", "/srv/swap", "--emulator", "/opt/vm")
+    done = libvirt_setup(tree, *args)
+    assert done.returncode == 0, done.stderr
+    after = files_of(tree, "etc")
+    conf = after["etc/libvirt/qemu.conf"]
+    assert conf.startswith(before["etc/libvirt/qemu.conf"])
+    assert '"/dev/userfaultfd" ]' in conf and '"/dev/kvm"' in conf, conf
+    assert 'KERNEL=="userfaultfd"' in after[
+        "etc/udev/rules.d/70-vmemdirect.rules"]
+    profile = after["etc/apparmor.d/local/abstractions/libvirt-qemu"]
+    for line in ("/dev/userfaultfd rw,", "/srv/swap/** rwk,", "/opt/vm rmix,"):
+        assert line in profile, profile
+    assert os.stat(swap).st_mode & 0o777 == 0o700
+    assert libvirt_setup(tree, *args).returncode == 0
+    assert files_of(tree, "etc") == after
+    assert libvirt_setup(tree, "--undo", *args).returncode == 0
+    assert files_of(tree, "etc") == before
+    assert not os.path.exists(swap)
+    assert libvirt_setup(tree, "--undo", *args).returncode == 0
+
+
+def test_libvirt_setup_refuses(tree):
+    """A list that somebody wrote is not overruled; nothing is changed."""
+    tree.write("etc/libvirt/qemu.conf",
+               'cgroup_device_acl = [\n  "/dev/null", "/dev/kvm"\n]\n')
+    before = files_of(tree, "etc")
+    done = libvirt_setup(tree)
+    assert done.returncode == 1 and "/dev/userfaultfd" in done.stderr, \
+        done.stderr
+    assert files_of(tree, "etc") == before
+    assert libvirt_setup(tree, "--swap-dir", "x").returncode == 2
+    tree.write("etc/libvirt/qemu.conf",
+               'cgroup_device_acl = [\n  "/dev/userfaultfd"\n]\n')
+    assert libvirt_setup(tree).returncode == 0
+
+
 def main():
     tests = [(name, function) for name, function in globals().items()
              if name.startswith("test_")]
