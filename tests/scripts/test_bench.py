@@ -8,6 +8,7 @@ is made on figures whose outcome is known. Prints TAP.
 """
 import json
 import os
+import subprocess
 import sys
 import traceback
 import xml.etree.ElementTree
@@ -271,6 +272,14 @@ def test_failures_are_told():
     assert "**Failed**: kv 50 % ours: lost" in report.markdown(r, "x")
     assert [t.value for t in targets.lines(r)
             if "p50 fault, guest's clock" in t.name] == [1.3, 1]
+
+
+def test_help():
+    for name in ("pager", "migration", "tracker"):
+        text = subprocess.run(
+            [sys.executable, os.path.join(TOP, "tests", "bench", name),
+             "--help"], check=True, capture_output=True, text=True).stdout
+        assert text.startswith("usage: " + name), text
 
 
 def test_compact_json():
