@@ -40,6 +40,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "chunk-size.h"
 #include "devices.h"
 #include "hello.h"
 #include "link.h"
@@ -69,8 +70,8 @@ typedef struct Destination {
     MigLink link;
     MigStream *s; /* link's */
     bool one_way; /* the source wants no answers */
-    const RamPlacement *placement; /* the VM's, or plain */
-    RamPlacement *plain;           /* owned; or NULL */
+    const RamPlacement *placement; /* chunks' */
+    MigChunks chunks;
     MigRamReceiver *ram;
     MigDeviceStore *devices;
     Phase phase;
@@ -275,17 +276,6 @@ static bool await_source(Destination *d, MigHello *ret, GError **errp)
                                  "carry", d->m->address);
 }
 
-static void adopt_chunk_size(Destination *d, const MigHello *own,
-                             uint32_t chunk_pages)
-{
-    d->placement = d->vm->placement;
-    if (chunk_pages != own->chunk_pages) {
-        /* Only a side that keeps everything in RAM gets here. */
-        d->plain = ram_plain_placement_new(d->vm->ram, chunk_pages);
-        d->placement = d->plain;
-    }
-}
-
 static bool answer_hello(Destination *d, const MigHello *hello,
                          GError **errp)
 {
@@ -301,7 +291,8 @@ static bool answer_hello(Destination *d, const MigHello *hello,
         g_propagate_prefixed_error(errp, local, "refused the source: ");
         return false;
     }
-    adopt_chunk_size(d, &own, welcome.chunk_pages);
+    mig_chunks_init(&d->chunks, d->vm, welcome.chunk_pages);
+    d->placement = d->chunks.placement;
     d->ram = mig_ram_receiver_new(d->m, d->s, d->placement, budget,
                                   d->one_way);
     d->devices = mig_device_store_new();
@@ -575,7 +566,7 @@ static void tear_down(Destination *d)
 {
     g_clear_pointer(&d->ram, mig_ram_receiver_free);
     g_clear_pointer(&d->devices, mig_device_store_free);
-    g_clear_pointer(&d->plain, ram_plain_placement_free);
+    mig_chunks_done(&d->chunks);
     mig_publish_stream(d->m, NULL);
     mig_link_done(&d->link);
 }

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "chunk-size.h"
 #include "util/error.h"
 
 void mig_hello_of_vm(const MigrationVm *vm, MigHello *ret)
@@ -201,11 +202,20 @@ static uint32_t choose_chunk_pages(const MigHello *src, const MigHello *own)
     if (src->chunk_pages == 0 || src->chunk_pages > RAM_CHUNK_PAGES_MAX) {
         return 0;
     }
+    bool source_can = !mig_hello_is_one_way(src) &&
+                      (src->adapts_chunk ||
+                       mig_chunks_can_be(src->chunk_pages, own->chunk_pages));
+
     if (src->chunk_pages == own->chunk_pages || own->adapts_chunk) {
         return src->chunk_pages;
     }
-    return src->adapts_chunk && !mig_hello_is_one_way(src) ? own->chunk_pages
-                                                           : 0;
+    if (src->adapts_chunk && source_can) {
+        return own->chunk_pages;
+    }
+    if (mig_chunks_can_be(own->chunk_pages, src->chunk_pages)) {
+        return src->chunk_pages;
+    }
+    return source_can ? own->chunk_pages : 0;
 }
 
 bool mig_hello_answer(const MigHello *source, const MigHello *own,
@@ -248,9 +258,10 @@ bool mig_hello_accept(const MigHello *own, const MigWireWelcome *welcome,
                             PRIx64 " that were not offered",
                             welcome->features & ~own->features);
     }
-    if (welcome->chunk_pages != own->chunk_pages &&
-        (!own->adapts_chunk || welcome->chunk_pages == 0 ||
-         welcome->chunk_pages > RAM_CHUNK_PAGES_MAX)) {
+    if (welcome->chunk_pages == 0 ||
+        welcome->chunk_pages > RAM_CHUNK_PAGES_MAX ||
+        (!own->adapts_chunk &&
+         !mig_chunks_can_be(own->chunk_pages, welcome->chunk_pages))) {
         return vm_error_set(errp, 0,
                             "the destination chose a chunk size of %" PRIu32
                             " pages, which the source cannot use",

@@ -43,6 +43,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "chunk-size.h"
 #include "devices.h"
 #include "hello.h"
 #include "link.h"
@@ -74,8 +75,8 @@ typedef struct Source {
     MigLink link;
     MigStream *s; /* link's */
     bool one_way; /* nobody answers */
-    const RamPlacement *placement; /* the VM's, or plain */
-    RamPlacement *plain;           /* owned; or NULL */
+    const RamPlacement *placement; /* chunks' */
+    MigChunks chunks;
     uint64_t budget_pages;
     bool has_history;
     bool can_move;
@@ -193,14 +194,10 @@ static void adopt_welcome(Source *src, const MigHello *own,
                           const MigWireWelcome *w)
 {
     src->budget_pages = w->budget_pages;
-    src->placement = src->vm->placement;
     src->has_history = !own->adapts_chunk;
     src->can_move = w->features & MIG_FEATURE_MOVE && !src->one_way;
-    if (w->chunk_pages != own->chunk_pages) {
-        /* Only a side that keeps everything in RAM gets here. */
-        src->plain = ram_plain_placement_new(src->vm->ram, w->chunk_pages);
-        src->placement = src->plain;
-    }
+    mig_chunks_init(&src->chunks, src->vm, w->chunk_pages);
+    src->placement = src->chunks.placement;
     src->with_sums = w->features & MIG_FEATURE_CHECKSUM;
     MIG_INFO(src->m, info->destination_budget_bytes =
                          w->budget_pages > UINT64_MAX / RAM_PAGE_BYTES
@@ -742,7 +739,7 @@ static void tear_down(Source *src)
     stop_tracking(src);
     g_clear_pointer(&src->ram, mig_ram_sender_free);
     g_clear_pointer(&src->dirty, g_free);
-    g_clear_pointer(&src->plain, ram_plain_placement_free);
+    mig_chunks_done(&src->chunks);
 }
 
 static bool migrate(Source *src, GError **errp)

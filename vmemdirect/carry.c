@@ -148,8 +148,11 @@ uint64_t vmd_carry_budget_pages(const VmdPager *p)
 
 static bool lend(VmdPager *p, RamImport *im)
 {
-    FrameNo f = vmd_frame_get(p, im->pages);
+    FrameNo f = vmd_huge_import_frame(p, im);
 
+    if (f == VMD_NONE) {
+        f = vmd_frame_get(p, im->pages);
+    }
     if (f == VMD_NONE) {
         return false;
     }
@@ -226,32 +229,56 @@ static uint64_t count_pages(const unsigned long *map)
     return pages;
 }
 
+static void set_history(VmdPager *p, const RamImport *im)
+{
+    if (im->history && im->history_count > 0) {
+        vmd_history_set_part(p, im->chunk, im->history_first,
+                             im->history_count, im->history);
+    } else if (im->history) {
+        vmd_history_set(p, im->chunk, im->history);
+    }
+}
+
+/* Zero pages that were added to make a huge page; they count as such only if
+ * that is what becomes of it. */
+static void take_zeroed(VmdPager *p, FrameNo f, unsigned long *ret)
+{
+    vmd_bits_take(ret, p->frames.valid, vmd_frame_first(p, f),
+                  p->cfg.chunk_pages);
+    vm_bitmap_clear(p->frames.valid, vmd_frame_first(p, f), p->cfg.chunk_pages);
+}
+
 /* The end of the write calls done(). */
 static bool commit_to_swap(VmdPager *p, RamImport *im)
 {
+    unsigned long zeroed[RAM_CHUNK_LONGS];
     FrameNo f = GPOINTER_TO_UINT(im->frame) - 1;
 
+    take_zeroed(p, f, zeroed);
     if (!vmd_chunk_import_swap(p, im->chunk, f, im)) {
         return false;
     }
     im->frame = NULL;
     p->stats.import_swap_bytes += count_pages(im->pages) * RAM_PAGE_BYTES;
-    if (im->history) {
-        vmd_history_set(p, im->chunk, im->history);
-    }
+    set_history(p, im);
     return true;
 }
 
 static void commit_to_ram(VmdPager *p, RamImport *im)
 {
+    unsigned long pages[RAM_CHUNK_LONGS];
     FrameNo f = take_frame(im);
 
-    vmd_chunk_import_ram(p, im->chunk, f, im->pages);
+    take_zeroed(p, f, pages);
+    for (unsigned w = 0; w < RAM_CHUNK_LONGS; w++) {
+        /* Elsewhere other pages keep what they are. */
+        pages[w] = im->pages[w] |
+                   (p->chunks[im->chunk].state == VMD_ZERO ? pages[w] : 0);
+    }
+    vmd_chunk_import_ram(p, im->chunk, f, pages);
     vmd_frame_put(p, f);
     p->stats.import_ram_bytes += count_pages(im->pages) * RAM_PAGE_BYTES;
-    if (im->history) {
-        vmd_history_set(p, im->chunk, im->history);
-    }
+    set_history(p, im);
     im->result = p->fatal ? -EIO : 0;
     im->done(im);
 }

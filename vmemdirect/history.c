@@ -352,19 +352,30 @@ void vmd_history_accessed(VmdPager *p, PageNo page)
     note_access(p, c, page);
 }
 
+void vmd_history_set_part(VmdPager *p, ChunkNo c, uint32_t first,
+                          uint32_t count, const uint8_t *history)
+{
+    PageNo base = vmd_first_page(p, c);
+    PageNo end = base + vmd_chunk_len(p, c);
+
+    vmd_history_catch_up(p, c);
+    vm_mutex_lock(&p->history_lock);
+    memcpy(p->history + base + first, history, count);
+    vm_mutex_unlock(&p->history_lock);
+    vm_bitmap_clear(p->accessed, base + first, count);
+    uint8_t key = largest(p->history + base, (uint32_t)(end - base));
+    PageNo page = vm_bitmap_next_set(p->accessed, base, end);
+    p->chunks[c].accessed = page < end;
+    for (; page < end; page = vm_bitmap_next_set(p->accessed, page + 1, end)) {
+        key = MAX(key, aged(p->history[page], true));
+    }
+    p->chunks[c].observed = false;
+    set_key(p, c, key);
+}
+
 void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history)
 {
-    PageNo first = vmd_first_page(p, c);
-    uint32_t n = vmd_chunk_len(p, c);
-
-    vm_mutex_lock(&p->history_lock);
-    memcpy(p->history + first, history, n);
-    vm_mutex_unlock(&p->history_lock);
-    vm_bitmap_clear(p->accessed, first, n);
-    p->chunks[c].aged_to = p->interval;
-    p->chunks[c].accessed = false;
-    p->chunks[c].observed = false;
-    set_key(p, c, largest(history, n));
+    vmd_history_set_part(p, c, 0, vmd_chunk_len(p, c), history);
 }
 
 /* --- what the tracker says ------------------------------------------------ */

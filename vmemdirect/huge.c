@@ -11,11 +11,11 @@
  *      (new page) ---------------------------------> guest (chunk->huge)
  *          |                                           |          ^
  *          | read ahead,                     moved out |          | soft fault,
- *          | none stale                                v          | or all read
+ *          | or arrives, none stale                    v          | or all read
  *          +------> frame (frames.huge) <----------------+        |
  *                     |    ^      STANDBY, WRITING, stale ---------+
  *                     |    |                                |
- *                     |    +--- read ahead into a stale one +
+ *                     |    +--- and again: a stale one -----+
  *                     +--- a part is moved or given up: small pages
  *
  * New pages come from the stage, one piece of the frame mapping that asks for
@@ -96,23 +96,23 @@ static bool populate(VmdPager *p, FrameNo f)
     return true;
 }
 
-static bool is_worth_it(const VmdPager *p, ChunkNo c, const unsigned long *map)
+/* A chunk that can be a huge page, and few pages of it are not in the map. */
+static bool is_nearly_whole(const VmdPager *p, ChunkNo c,
+                            const unsigned long *map)
 {
     uint32_t n = p->cfg.chunk_pages;
 
     return p->cfg.huge_stage && vmd_chunk_len(p, c) == n &&
-           p->chunks[c].state == VMD_SWAPPED && p->chunks[c].landings == 0 &&
            vm_bitmap_count(map, 0, n) >= n - n / ZERO_SHARE;
 }
 
-FrameNo vmd_huge_frame(VmdPager *p, ChunkNo c, const unsigned long *map)
+/* A frame with a huge page, of which the slots that are not in the map are
+ * zeroed, and valid. */
+static FrameNo get_zeroed(VmdPager *p, const unsigned long *map)
 {
     bool empty;
-
-    if (!is_worth_it(p, c, map)) {
-        return VMD_NONE;
-    }
     FrameNo f = vmd_frame_get_huge(p, &empty);
+
     if (f == VMD_NONE) {
         return VMD_NONE;
     }
@@ -128,4 +128,21 @@ FrameNo vmd_huge_frame(VmdPager *p, ChunkNo c, const unsigned long *map)
         }
     }
     return f;
+}
+
+FrameNo vmd_huge_frame(VmdPager *p, ChunkNo c, const unsigned long *map)
+{
+    return is_nearly_whole(p, c, map) && p->chunks[c].state == VMD_SWAPPED &&
+                   p->chunks[c].landings == 0
+               ? get_zeroed(p, map)
+               : VMD_NONE;
+}
+
+FrameNo vmd_huge_import_frame(VmdPager *p, const RamImport *im)
+{
+    return im->place == RAM_PLACE_RAM &&
+                   is_nearly_whole(p, im->chunk, im->pages) &&
+                   p->chunks[im->chunk].state == VMD_ZERO
+               ? get_zeroed(p, im->pages)
+               : VMD_NONE;
 }

@@ -272,6 +272,7 @@ typedef struct VmdPager {
     uint64_t standby_pages; /* valid slots of STANDBY chunks */
     uint64_t writing_pages; /* valid slots of WRITING chunks */
     bool tracking;          /* migration watches writes */
+    bool protects;          /* some page came in write-protected, ever */
     bool reclaiming;
 
     VmdPendingFault *pending; /* VMD_PENDING_MAX */
@@ -366,9 +367,9 @@ void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t);
  * in any state of the chunk; see discard.c. */
 void vmd_chunk_discard(VmdPager *p, ChunkNo c, const unsigned long *pages);
 void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count);
-/* For import: */
+/* For import; pages is used up. */
 void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
-                          const unsigned long *pages);
+                          unsigned long *pages);
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im);
 /* After a repair: what failed is tried again. */
 void vmd_pager_retry(VmdPager *p);
@@ -470,6 +471,8 @@ bool vmd_huge_may_zero(VmdPager *p, ChunkNo c);
  * of c that the file has; its other slots are zeroed, and added to valid.
  * VMD_NONE: read it as small pages. */
 FrameNo vmd_huge_frame(VmdPager *p, ChunkNo c, const unsigned long *map);
+/* The same for pages that arrive for a chunk which has none yet. */
+FrameNo vmd_huge_import_frame(VmdPager *p, const RamImport *im);
 
 /* --- frame.c ------------------------------------------------------------ */
 void vmd_frames_init(VmdPager *p);
@@ -516,6 +519,9 @@ void vmd_history_catch_up(VmdPager *p, ChunkNo c);
 /* The chunk was touched in STANDBY; moving it back took cost_ns. */
 void vmd_history_recalled(VmdPager *p, ChunkNo c, int64_t cost_ns);
 void vmd_history_set(VmdPager *p, ChunkNo c, const uint8_t *history);
+/* Of count pages of the chunk, from its page first on. */
+void vmd_history_set_part(VmdPager *p, ChunkNo c, uint32_t first,
+                          uint32_t count, const uint8_t *history);
 /* An observing tracker's word on the chunks in [first, first + count): bit i
  * is page first + i. */
 void vmd_history_observe(VmdPager *p, PageNo first, uint32_t count,

@@ -80,6 +80,7 @@
 #include "chunk.h"
 
 #include <errno.h>
+#include <string.h>
 
 static const char *const state_names[] = {
     [VMD_ZERO] = "zero",       [VMD_RESIDENT] = "resident",
@@ -234,6 +235,8 @@ static void move_in_run(VmdPager *p, ChunkNo c, FrameNo f, uint32_t i,
     PageNo page = vmd_first_page(p, c) + i;
     bool changed;
     size_t done;
+
+    p->protects |= protect;
     int r = p->cfg.mem->in(p->cfg.mem_opaque, vmd_guest_addr(p, page),
                            vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES,
                            n * RAM_PAGE_BYTES, protect, &done, &changed);
@@ -640,6 +643,7 @@ static void land_run(VmdPager *p, const VmdLanding *l, uint32_t k, uint32_t n,
     PageNo page = vmd_first_page(p, l->chunk) + l->first + k;
     size_t done;
 
+    p->protects |= !written;
     if (written) {
         vm_bitmap_clear(p->stored, page, n); /* (3) */
     }
@@ -830,22 +834,36 @@ void vmd_chunk_transfer_finished(VmdPager *p, VmdTransfer *t)
 
 /* --- import -------------------------------------------------------------- */
 
-/* Older copies go, wherever they are; the chunk ends without a frame. */
-static void make_way(VmdPager *p, ChunkNo c, const unsigned long *pages)
+/*
+ * What is in the guest already is written over, and leaves the map: that costs
+ * less than to exchange pages, and a huge page stays whole. Nobody runs yet.
+ * Where pages may be protected, a write to them could wait for this thread.
+ */
+static void write_over(VmdPager *p, ChunkNo c, FrameNo f, unsigned long *pages)
+{
+    PageNo base = vmd_first_page(p, c);
+
+    for (uint32_t i = 0; !p->protects && i < vmd_chunk_len(p, c); i++) {
+        if (vm_bit_test(pages, i) && vmd_page_present(p, base + i)) {
+            memcpy(vmd_guest_addr(p, base + i),
+                   vmd_frame_addr(p, f) + i * RAM_PAGE_BYTES, RAM_PAGE_BYTES);
+            vm_bit_clear(pages, i);
+        }
+    }
+}
+
+void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
+                          unsigned long *pages)
 {
     if (p->chunks[c].state == VMD_STANDBY) {
         vmd_chunk_recall(p, c);
     }
-    g_assert(p->chunks[c].frame == VMD_NONE);
-    vmd_chunk_discard(p, c, pages);
-}
-
-void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
-                          const unsigned long *pages)
-{
-    make_way(p, c, pages);
+    write_over(p, c, f, pages);
+    vmd_chunk_discard(p, c, pages); /* older copies elsewhere */
     vmd_chunk_move_in(p, c, f, pages);
-    vmd_chunk_set_state(p, c, vmd_chunk_settled_state(p, c));
+    if (p->chunks[c].state != vmd_chunk_settled_state(p, c)) {
+        vmd_chunk_set_state(p, c, vmd_chunk_settled_state(p, c));
+    }
 }
 
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
@@ -860,7 +878,7 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
     if (!t) {
         return false;
     }
-    make_way(p, c, im->pages); /* stored again when written */
+    vmd_chunk_discard(p, c, im->pages); /* stored again when written */
     for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
         if (vm_bit_test(im->pages, i)) {
             vm_bit_set(t->todo, i);

@@ -7,7 +7,7 @@
  * and exports its content without changing where it lives. At the
  * destination it imports each chunk straight to its place.
  *
- * Filled by vmemdirect/ for a paged VM and by ram_plain_placement() for one
+ * Filled by vmemdirect/ for a paged VM and by ram_plain_placement_new() for one
  * that keeps all of its RAM resident; migration knows neither.
  *
  * Threads: each function says. Errors: -errno. Lifetime: the ops outlive the
@@ -59,8 +59,9 @@ struct RamExport {
      * the guest's own address, where they stay pinned until export_end(). */
     unsigned long zero[RAM_CHUNK_LONGS];
     unsigned long in_buf[RAM_CHUNK_LONGS];
-    bool pinned;    /* private, as is the next */
+    bool pinned;    /* private, as are the next */
     unsigned tries;
+    void *below;
 };
 
 /*
@@ -76,8 +77,10 @@ struct RamImport {
     unsigned long pages[RAM_CHUNK_LONGS];
     /* Pages that become zero. Pages in neither map keep what they are. */
     unsigned long zero[RAM_CHUNK_LONGS];
-    /* chunk_pages history bytes, or NULL. */
+    /* A history byte of each page; or of history_count pages only, if that is
+     * not 0, from page history_first on. NULL: none. */
     const uint8_t *history;
+    uint32_t history_first, history_count;
     /* Called once after import_commit(), by any thread; may not block. The
      * struct is the caller's again. result is 0 or -errno (-ENOSPC, -EIO). */
     void (*done)(RamImport *im);
@@ -85,8 +88,9 @@ struct RamImport {
 
     void *buf; /* lent by import_begin() */
     int result;
-    void *frame;   /* private, as is the next */
+    void *frame;   /* private, as are the next */
     void *waiting;
+    void *below;
 };
 
 /* Counters of pages that moved between RAM and swap because somebody touched
@@ -142,5 +146,14 @@ typedef struct RamPlacement {
  */
 RamPlacement *ram_plain_placement_new(RamBlock *rb, uint32_t chunk_pages);
 void ram_plain_placement_free(RamPlacement *p);
+
+/*
+ * A view of coarse, a placement of a block of so many pages, in chunks of
+ * chunk_pages, which divides coarse's. coarse outlives it. Free with
+ * ram_finer_placement_free().
+ */
+RamPlacement *ram_finer_placement_new(const RamPlacement *coarse,
+                                      uint64_t pages, uint32_t chunk_pages);
+void ram_finer_placement_free(RamPlacement *p);
 
 #endif

@@ -6,6 +6,7 @@ import time
 
 from vmtest import (MIB, Failure, QmpError, check, gives_up, migrate,
                     migration_address, need, set_parameters, wait_migration)
+from test_paging import huge_bytes, need_huge_pages
 
 MEM = 192
 WORK = {'mib': 160, 'hot': 32, 'rate': 40, 'verify': 1, 'fill': 'zero-part'}
@@ -142,6 +143,47 @@ def tight_to_tight_chunk_16(t):
 
 def tight_to_tight_chunk_512(t):
     move(t, TIGHT, TIGHT, cpus=2, options={'chunk-pages': 512})
+
+
+def other_chunk_sizes(t):
+    """From large chunks to small ones and back, with little memory."""
+    guest, vm = start_source(t, TIGHT, cpus=2, options={'chunk-pages': 512})
+    for number, pages in enumerate((64, 256, 16, 512)):
+        uri = migration_address('unix', t.dir, str(number))
+        destination = start_destination(t, guest, vm, TIGHT, uri, cpus=2,
+                                        name='vm%d' % number,
+                                        options={'chunk-pages': pages})
+        note(t, guest, migrate(vm, destination, uri), vm, destination)
+        guest.wait_verified(alive=[destination])
+        destination.check_rss()
+        vm.quit()
+        vm = destination
+    vm.quit()
+
+
+def huge_pages_arrive(t):
+    """With room on both sides, what is huge at the source is huge at the
+    destination, though half of it is written again on the way."""
+    need()
+    need_huge_pages()
+    options = {'chunk-pages': 512}
+    guest, source = start_source(t, ENOUGH, options=options,
+                                 append={'fill': 'random', 'hot': 80})
+    guest.wait_verified(alive=[source])
+    uri = migration_address('tcp', t.dir)
+    destination = start_destination(t, guest, source, ENOUGH, uri,
+                                    options=options)
+    set_parameters(source, max_bandwidth=256 * MIB, downtime_limit=100)
+    source.run('migrate', {'uri': uri})
+    wait_migration(source, 60)
+    used, huge = (destination.paging()['resident-bytes'],
+                  huge_bytes(destination))
+    t.note('%d of %d MiB huge', huge >> 20, used >> 20)
+    check(huge >= used * 3 // 4, 'only %d of %d MiB are huge', huge >> 20,
+          used >> 20)
+    guest.wait_verified(alive=[destination])
+    source.quit()
+    destination.quit()
 
 
 def libaio(t):
@@ -458,7 +500,8 @@ TESTS = [(f.__name__, f) for f in (
     plain_to_plain, plain_to_plain_unix_2_cpus, enough_to_tight,
     tight_to_enough, tight_to_tight, tight_to_tighter_2_cpus, plain_to_tight,
     tight_to_plain, tight_to_tight_mode_copy, tight_to_tight_chunk_16,
-    tight_to_tight_chunk_512, libaio, hot_everywhere, checksums,
+    tight_to_tight_chunk_512, huge_pages_arrive, other_chunk_sizes,
+    libaio, hot_everywhere, checksums,
     incompressible, no_paging_by_migration, cold_memory_from_swap,
     paused_stays_paused,
     history_arrives_unchanged, incoming_defer, there_and_back,

@@ -100,10 +100,6 @@ def other_ram_size(t):
     refused(t, mem=MEM + 32)
 
 
-def other_chunk_size(t):
-    refused(t, 'chunk', options={'chunk-pages': 64})
-
-
 def other_cpu_count(t):
     refused(t, cpus=1, destination_cpus=2)
 
@@ -277,6 +273,6 @@ def two_at_once(t):
 
 
 TESTS = [(f.__name__, f) for f in (
-    destination_killed, source_killed, other_ram_size, other_chunk_size,
+    destination_killed, source_killed, other_ram_size,
     other_cpu_count, other_machine, garbage, cut_link, nobody_listens,
     two_at_once)]

@@ -47,7 +47,7 @@ struct FakePager {
     RamPlace *place;
     uint8_t *key;
     uint8_t *history; /* by page */
-    bool *importing;  /* by chunk */
+    bool *importing;  /* by page */
     unsigned exports, imports;
     int fail_import, fail_export;
     atomic_bool redirty;
@@ -115,9 +115,29 @@ static void pager_import_now(FakePager *p, RamImport *im)
         }
     }
     if (im->history) {
-        memcpy(p->history + (size_t)im->chunk * p->chunk_pages, im->history,
-               n);
+        memcpy(p->history + (size_t)im->chunk * p->chunk_pages +
+                   im->history_first,
+               im->history, im->history_count ? im->history_count : n);
     }
+}
+
+/* The pages of an import are in no other. Called with the lock held. */
+static void set_importing(FakePager *p, const RamImport *im, bool importing)
+{
+    bool *pages = p->importing + (size_t)im->chunk * p->chunk_pages;
+
+    for (uint32_t i = 0; i < pager_pages_of(p, im->chunk); i++) {
+        if (vm_bit_test(im->pages, i)) {
+            g_assert_true(pages[i] != importing);
+            pages[i] = importing;
+        }
+    }
+}
+
+static bool any_importing(FakePager *p, ChunkNo chunk)
+{
+    return memchr(p->importing + (size_t)chunk * p->chunk_pages, true,
+                  pager_pages_of(p, chunk));
 }
 
 static void pager_finish(FakePager *p, Job job)
@@ -132,7 +152,7 @@ static void pager_finish(FakePager *p, Job job)
     }
     g_free(job.im->frame);
     vm_mutex_lock(&p->lock);
-    p->importing[job.im->chunk] = false;
+    set_importing(p, job.im, false);
     p->imports--;
     vm_mutex_unlock(&p->lock);
     job.im->done(job.im);
@@ -248,8 +268,7 @@ static int op_import_begin(void *opaque, RamImport *im)
     FakePager *p = opaque;
 
     vm_mutex_lock(&p->lock);
-    g_assert_false(p->importing[im->chunk]);
-    p->importing[im->chunk] = true;
+    set_importing(p, im, true);
     p->imports++;
     g_assert_cmpuint(p->imports, <=, RAM_IMPORTS_MAX);
     vm_mutex_unlock(&p->lock);
@@ -274,7 +293,7 @@ static void op_import_abort(void *opaque, RamImport *im)
 
     g_free(im->frame);
     vm_mutex_lock(&p->lock);
-    p->importing[im->chunk] = false;
+    set_importing(p, im, false);
     p->imports--;
     vm_mutex_unlock(&p->lock);
 }
@@ -283,7 +302,7 @@ static int op_import_zero(void *opaque, ChunkNo chunk, const uint8_t *history)
 {
     FakePager *p = opaque;
 
-    g_assert_false(p->importing[chunk]);
+    g_assert_false(any_importing(p, chunk));
     memset(chunk_at(p, chunk), 0, pager_pages_of(p, chunk) * RAM_PAGE_BYTES);
     p->place[chunk] = RAM_PLACE_ZERO;
     if (history) {
@@ -297,7 +316,7 @@ static void op_to_swap(void *opaque, ChunkNo chunk)
 {
     FakePager *p = opaque;
 
-    g_assert_false(p->importing[chunk]);
+    g_assert_false(any_importing(p, chunk));
     if (p->place[chunk] == RAM_PLACE_RAM) {
         memcpy(p->swap + (size_t)chunk * p->chunk_pages * RAM_PAGE_BYTES,
                ram_block_hva(p->ram) +
@@ -340,7 +359,7 @@ static FakePager *fake_pager_new(RamBlock *ram, uint32_t chunk_pages,
     p->place = g_new0(RamPlace, p->chunks);
     p->key = g_new0(uint8_t, p->chunks);
     p->history = g_new0(uint8_t, (size_t)p->chunks * chunk_pages);
-    p->importing = g_new0(bool, p->chunks);
+    p->importing = g_new0(bool, p->pages);
     vm_mutex_init(&p->lock, VM_RANK_PAGER);
     vm_cond_init(&p->cond);
     p->worker = vm_thread_new("fake-pager", pager_worker, p);

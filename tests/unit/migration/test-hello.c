@@ -52,7 +52,7 @@ static void test_refusals(void)
     expect_refused(h, base, "'other'");
     h = base, h.ram_bytes++;
     expect_refused(h, base, "RAM size");
-    h = base, h.chunk_pages = 128;
+    h = base, h.chunk_pages = 96;
     expect_refused(h, base, "chunk size");
     h = base, h.chunk_pages = 0, h.adapts_chunk = true;
     expect_refused(h, base, "chunk size");
@@ -72,6 +72,9 @@ static void test_one_way(void)
     own.features &= ~MIG_FEATURE_ONE_WAY;
     expect_refused(source, own, "features 0x1 "); /* an older program's */
     own.features |= MIG_FEATURE_ONE_WAY;
+    g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));
+    g_assert_cmpuint(w.chunk_pages, ==, source.chunk_pages);
+    own.chunk_pages = 512;
     g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));
     g_assert_cmpuint(w.chunk_pages, ==, source.chunk_pages);
     own.chunk_pages = 64;
@@ -105,6 +108,8 @@ static void test_chunk_size(void)
     expect_chunk(256, false, 64, true, 256);
     expect_chunk(256, true, 64, false, 64);
     expect_chunk(256, true, 64, true, 256);
+    expect_chunk(512, false, 64, false, 64);
+    expect_chunk(64, false, 512, false, 64);
 }
 
 static void test_negotiation(void)
@@ -140,7 +145,11 @@ static void test_accept(void)
     w = good, w.features = 0x8;
     expect_unacceptable(w, "0x8");
     w = good, w.chunk_pages = 128;
-    expect_unacceptable(w, "128");
+    g_assert_true(mig_hello_accept(&base, &w, NULL));
+    w = good, w.chunk_pages = 512;
+    expect_unacceptable(w, "512");
+    w = good, w.chunk_pages = 0;
+    expect_unacceptable(w, "chunk size of 0");
 }
 
 /* Every prefix, and every byte changed: never beyond the end, never names

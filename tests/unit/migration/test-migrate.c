@@ -60,7 +60,8 @@ static const FakeVmConfig plain = { PAGES, CHUNK, UINT64_MAX, NULL, 0 };
 static const FakeVmConfig plain_other_chunk = { PAGES, 64, UINT64_MAX, NULL,
                                                 0 };
 static const FakeVmConfig paged = { PAGES, CHUNK, 10 * CHUNK, NULL, 0 };
-static const FakeVmConfig paged_other_chunk = { PAGES, 8, 80, NULL, 0 };
+static const FakeVmConfig paged_smaller_chunk = { PAGES, 4, 160, NULL, 0 };
+static const FakeVmConfig paged_other_chunk = { PAGES, 6, 80, NULL, 0 };
 
 typedef struct Case {
     const FakeVmConfig *src, *dst;
@@ -172,7 +173,8 @@ static void test_dirtying(const void *data)
         FakePair *p = fake_pair_new(c->src, c->dst);
 
         /* Chunk 1 and 3 are in RAM; between them the swapped one. */
-        fake_vm_start_guest(p->src, CHUNK, CHUNK);
+        fake_vm_start_guest(p->src, MIN(CHUNK, c->src->chunk_pages),
+                            MIN(CHUNK, c->src->chunk_pages));
         pair_listen(p);
         pair_start(p);
         expect_moved(p);
@@ -583,6 +585,8 @@ int main(int argc, char **argv)
         { &plain, &plain_other_chunk },
         { &paged, &plain_other_chunk },
         { &plain_other_chunk, &paged },
+        { &paged, &paged_smaller_chunk },
+        { &paged_smaller_chunk, &paged },
     };
     static const Refusal refusals[] = {
         { { PAGES + 1, CHUNK, 99, NULL, 0 }, "RAM size differs" },

@@ -266,6 +266,105 @@ static void test_many_zero_pages(void)
     fake_free(f);
 }
 
+/* --- by migration -------------------------------------------------------- */
+
+static void arrived(RamImport *im)
+{
+    *(bool *)im->opaque = true;
+}
+
+/* Pages of the map arrive, with what assert_content() expects. */
+static void begin_import(Fake *f, RamImport *im)
+{
+    f->lent = 0;
+    vmd_carry_import_begin(&f->pager, im);
+    g_assert_cmpuint(f->lent, ==, 1);
+    for (uint32_t i = 0; i < ALL; i++) {
+        if (vm_bit_test(im->pages, i)) {
+            uint8_t *at = (uint8_t *)im->buf + i * RAM_PAGE_BYTES;
+            memset(at, 40 + (int)i, RAM_PAGE_BYTES);
+            f->frame_present[(size_t)(at - f->frames) / RAM_PAGE_BYTES] = true;
+        }
+    }
+}
+
+static void end_import(Fake *f, RamImport *im)
+{
+    vmd_carry_import_commit(&f->pager, im);
+    fake_step(f);
+    fake_complete_all(f);
+    g_assert_true(*(bool *)im->opaque);
+    g_assert_cmpint(im->result, ==, 0);
+}
+
+static void import(Fake *f, RamPlace place, unsigned long pages)
+{
+    bool done = false;
+    RamImport im = { .chunk = C, .place = place, .pages = { pages },
+                     .done = arrived, .opaque = &done };
+
+    begin_import(f, &im);
+    end_import(f, &im);
+}
+
+static void test_arrives(void)
+{
+    Fake *f = fake_new_huge(ROOMY, false);
+
+    import(f, RAM_PLACE_RAM, 0xff);
+    g_assert_true(guest_is_huge(f));
+    assert_content(f, 0, 0);
+    import(f, RAM_PLACE_RAM, 0x3c); /* written since */
+    g_assert_true(guest_is_huge(f));
+    g_assert_cmpuint(f->huge_made, ==, 1);
+    assert_content(f, 0, 0);
+    fake_swap_out(f, C); /* the file gets all of it */
+    assert_content(f, 0, 0);
+    fake_free(f);
+}
+
+static void test_arrives_with_zero_pages(void)
+{
+    Fake *f = fake_new_huge(ROOMY, false);
+
+    import(f, RAM_PLACE_RAM, 0xef);
+    g_assert_true(guest_is_huge(f));
+    assert_content(f, 4, 1);
+    vmd_carry_import_zero(&f->pager, C, NULL);
+    import(f, RAM_PLACE_RAM, 0xcf); /* too many */
+    g_assert_false(guest_is_huge(f));
+    assert_content(f, 4, 2);
+    fake_free(f);
+}
+
+/* What is on its way to the file needs none. */
+static void test_arrives_in_the_file(void)
+{
+    Fake *f = fake_new_huge(ROOMY, false);
+
+    import(f, RAM_PLACE_SWAP, 0xff);
+    g_assert_cmpint(fake_state(f, C), ==, VMD_SWAPPED);
+    g_assert_cmpuint(f->huge_made, ==, 0);
+    assert_content(f, 0, 0);
+    fake_free(f);
+}
+
+/* A page that did not arrive stays what it has become meanwhile. */
+static void test_written_while_it_arrives(void)
+{
+    Fake *f = fake_new_huge(ROOMY, false);
+    bool done = false;
+    RamImport im = { .chunk = C, .place = RAM_PLACE_RAM, .pages = { 0xef },
+                     .done = arrived, .opaque = &done };
+
+    begin_import(f, &im);
+    g_assert_true(f->frame_pieces[GPOINTER_TO_UINT(im.frame) - 1].huge);
+    fake_write(f, PAGE + 4, 44);
+    end_import(f, &im);
+    assert_content(f, 0, 0);
+    fake_free(f);
+}
+
 /* --- given up ------------------------------------------------------------ */
 
 static void test_scattered_faults(void)
@@ -405,6 +504,12 @@ int main(int argc, char **argv)
     g_test_add_func("/huge/write-fault", test_write_fault);
     g_test_add_func("/huge/zero-pages", test_zero_pages);
     g_test_add_func("/huge/many-zero-pages", test_many_zero_pages);
+    g_test_add_func("/huge/arrives", test_arrives);
+    g_test_add_func("/huge/arrives-with-zero-pages",
+                    test_arrives_with_zero_pages);
+    g_test_add_func("/huge/arrives-in-the-file", test_arrives_in_the_file);
+    g_test_add_func("/huge/written-while-it-arrives",
+                    test_written_while_it_arrives);
     g_test_add_func("/huge/scattered-faults", test_scattered_faults);
     g_test_add_func("/huge/discard-a-part", test_discard_a_part);
     g_test_add_func("/huge/discard-in-standby", test_discard_in_standby);

@@ -689,6 +689,24 @@ static void test_import_goes_to_its_place(void)
     fake_free(f);
 }
 
+/* Protected pages cannot be written over by who would serve the fault. */
+static void test_import_over_protected(void)
+{
+    Fake *f = fake_new(ROOMY, false);
+
+    import(f, 1, RAM_PLACE_SWAP, 20, 0xff, 0);
+    g_assert_cmpuint(fake_read(f, 8 + 2), ==, 22);
+    fake_complete_all(f);
+    g_assert_true(f->guest_protected[8 + 2]);
+    import(f, 1, RAM_PLACE_RAM, 120, 0x0c, 0);
+    g_assert_false(f->guest_protected[8 + 2]);
+    g_assert_cmpuint(fake_read(f, 8 + 2), ==, 122);
+    g_assert_cmpuint(fake_read(f, 8 + 3), ==, 123);
+    g_assert_cmpuint(fake_read(f, 8 + 5), ==, 25);
+    fake_complete_all(f);
+    fake_free(f);
+}
+
 static void test_import_history(void)
 {
     Fake *f = fake_new(ROOMY, false);
@@ -853,6 +871,8 @@ int main(int argc, char **argv)
     g_test_add_func("/carry/import-goes-to-its-place",
                     test_import_goes_to_its_place);
     g_test_add_func("/carry/to-swap", test_to_swap);
+    g_test_add_func("/carry/import-over-protected",
+                    test_import_over_protected);
     g_test_add_func("/carry/import-waits-for-room",
                     test_import_waits_for_room);
     g_test_add_func("/carry/to-swap-fails", test_to_swap_that_fails);
