@@ -199,23 +199,22 @@ static bool check_ram(const MigHello *src, const MigHello *own,
 /* The size to use, or 0. */
 static uint32_t choose_chunk_pages(const MigHello *src, const MigHello *own)
 {
+    bool source_can = !mig_hello_is_one_way(src) &&
+                      (src->adapts_chunk ||
+                       mig_chunks_can_send(src->chunk_pages, own->chunk_pages));
+
     if (src->chunk_pages == 0 || src->chunk_pages > RAM_CHUNK_PAGES_MAX) {
         return 0;
     }
-    bool source_can = !mig_hello_is_one_way(src) &&
-                      (src->adapts_chunk ||
-                       mig_chunks_can_be(src->chunk_pages, own->chunk_pages));
-
-    if (src->chunk_pages == own->chunk_pages || own->adapts_chunk) {
+    if (own->adapts_chunk || src->chunk_pages == own->chunk_pages) {
         return src->chunk_pages;
     }
-    if (src->adapts_chunk && source_can) {
+    if (source_can) {
         return own->chunk_pages;
     }
-    if (mig_chunks_can_be(own->chunk_pages, src->chunk_pages)) {
-        return src->chunk_pages;
-    }
-    return source_can ? own->chunk_pages : 0;
+    return mig_chunks_can_receive(own->chunk_pages, src->chunk_pages)
+               ? src->chunk_pages
+               : 0;
 }
 
 bool mig_hello_answer(const MigHello *source, const MigHello *own,
@@ -261,7 +260,7 @@ bool mig_hello_accept(const MigHello *own, const MigWireWelcome *welcome,
     if (welcome->chunk_pages == 0 ||
         welcome->chunk_pages > RAM_CHUNK_PAGES_MAX ||
         (!own->adapts_chunk &&
-         !mig_chunks_can_be(own->chunk_pages, welcome->chunk_pages))) {
+         !mig_chunks_can_send(own->chunk_pages, welcome->chunk_pages))) {
         return vm_error_set(errp, 0,
                             "the destination chose a chunk size of %" PRIu32
                             " pages, which the source cannot use",

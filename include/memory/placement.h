@@ -155,5 +155,10 @@ void ram_plain_placement_free(RamPlacement *p);
 RamPlacement *ram_finer_placement_new(const RamPlacement *coarse,
                                       uint64_t pages, uint32_t chunk_pages);
 void ram_finer_placement_free(RamPlacement *p);
+/* The other way round, fine's dividing chunk_pages: for import only. It takes
+ * 4 KiB * chunk_pages of memory for each import between begin and commit. */
+RamPlacement *ram_coarser_placement_new(const RamPlacement *fine,
+                                        uint64_t pages, uint32_t chunk_pages);
+void ram_coarser_placement_free(RamPlacement *p);
 
 #endif

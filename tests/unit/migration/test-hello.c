@@ -77,7 +77,10 @@ static void test_one_way(void)
     own.chunk_pages = 512;
     g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));
     g_assert_cmpuint(w.chunk_pages, ==, source.chunk_pages);
-    own.chunk_pages = 64;
+    own.chunk_pages = 64; /* what arrives is cut there */
+    g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));
+    g_assert_cmpuint(w.chunk_pages, ==, source.chunk_pages);
+    own.chunk_pages = 96;
     expect_refused(source, own, "chunk size");
     own.adapts_chunk = true;
     g_assert_true(mig_hello_answer(&source, &own, 7, &w, NULL));

@@ -25,7 +25,8 @@
 static const FakeVmConfig plain = { PAGES, CHUNK, UINT64_MAX, NULL, 0 };
 static const FakeVmConfig paged = { PAGES, CHUNK, 10 * CHUNK, NULL, 0 };
 static const FakeVmConfig tight = { PAGES, CHUNK, 5 * CHUNK, NULL, 0 };
-static const FakeVmConfig other_chunk = { PAGES, 8, 80, NULL, 0 };
+static const FakeVmConfig smaller_chunk = { PAGES, 4, 160, NULL, 0 };
+static const FakeVmConfig other_chunk = { PAGES, 6, 80, NULL, 0 };
 static const FakeVmConfig small = { 14, 4, 8, NULL, 1 };
 
 static FakePair *unlimited_pair_new(const FakeVmConfig *src,
@@ -216,7 +217,7 @@ static void test_file(const void *data)
     FakePair *p = unlimited_pair_new(c->src, c->dst);
     g_autofree char *uri = file_uri(p);
 
-    fake_vm_start_guest(p->src, CHUNK, CHUNK);
+    fake_vm_start_guest(p->src, c->src->chunk_pages, c->src->chunk_pages);
     start(p->src, uri);
     expect_end(p->src, MIGRATION_COMPLETED);
     g_assert_false(fake_vm_runs(p->src));
@@ -464,6 +465,7 @@ int main(int argc, char **argv)
     static const Case cases[] = {
         { &plain, &plain }, { &paged, &paged }, { &plain, &tight },
         { &paged, &plain }, { &tight, &paged },
+        { &paged, &smaller_chunk }, { &smaller_chunk, &paged },
     };
 
     g_test_init(&argc, &argv, NULL);
