@@ -17,7 +17,6 @@ VmdConfig *vmd_config_new(void)
 {
     VmdConfig *cfg = g_new0(VmdConfig, 1);
 
-    cfg->chunk_pages = 256;
     cfg->aging_interval_ms = 1000;
     cfg->poll_us = 50;
     cfg->stop_on_write_error = true;
@@ -96,6 +95,10 @@ static bool set_chunk_pages(VmdConfig *cfg, const char *value, GError **errp)
 {
     uint64_t n = 0;
 
+    if (strcmp(value, "auto") == 0) {
+        cfg->chunk_pages = 0;
+        return true;
+    }
     if (!parse_number("chunk-pages", value, 1, RAM_CHUNK_PAGES_MAX, &n,
                       errp)) {
         return false;

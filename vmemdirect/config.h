@@ -6,6 +6,9 @@
 #include "io.h"
 #include "vmemdirect/vmemdirect.h"
 
+/* Unless chunks of huge pages are better. */
+#define VMD_CHUNK_PAGES 256u
+
 typedef enum VmdMode { VMD_MODE_AUTO, VMD_MODE_MOVE, VMD_MODE_COPY } VmdMode;
 typedef enum VmdIoKind { VMD_IO_AUTO, VMD_IO_URING, VMD_IO_AIO } VmdIoKind;
 
@@ -22,7 +25,7 @@ typedef enum VmdTrackerKind {
 struct VmdConfig {
     char *swap;
     uint64_t memory_bytes; /* 0: not given */
-    uint32_t chunk_pages;
+    uint32_t chunk_pages; /* 0: auto */
     VmdMode mode;
     VmdIoKind io;
     VmdTrackerKind tracker;

@@ -31,6 +31,7 @@ struct VmdEngine {
     /* Immutable after vmd_engine_new(). */
     uint8_t *base;
     uint64_t bytes;
+    uint32_t chunk_pages;
     uint8_t *frames;
     size_t frames_bytes;
     uint8_t *huge_stage; /* the last piece of frames, or NULL */

@@ -238,7 +238,7 @@ static bool start_tracker(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
     vmd->tracker_env = (VmdTrackerEnv){
         .guest = vmd->base,
         .pages = vmd->bytes >> RAM_PAGE_BITS,
-        .chunk_pages = cfg->chunk_pages,
+        .chunk_pages = vmd->chunk_pages,
         .interval_ns = (int64_t)cfg->aging_interval_ms * VM_NS_PER_MS,
         .now_ns = vm_clock_ns,
         .root = vmd->tracker_root,
@@ -361,8 +361,10 @@ static void pager_thread(void *arg)
 static bool check_config(const VmdConfig *cfg, void *base, uint64_t bytes,
                          GError **errp)
 {
-    uint64_t least = (uint64_t)MIN_BUDGET_CHUNKS *
-                     MAX(cfg->chunk_pages, 16u) * RAM_PAGE_BYTES;
+    uint32_t chunk_pages = cfg->chunk_pages ? cfg->chunk_pages
+                                            : VMD_CHUNK_PAGES;
+    uint64_t least = (uint64_t)MIN_BUDGET_CHUNKS * MAX(chunk_pages, 16u) *
+                     RAM_PAGE_BYTES;
 
     g_assert((uintptr_t)base % RAM_PAGE_BYTES == 0);
     g_assert(bytes > 0 && bytes % RAM_PAGE_BYTES == 0);
@@ -377,14 +379,14 @@ static bool check_config(const VmdConfig *cfg, void *base, uint64_t bytes,
                             "vmemdirect: memory=%" PRIu64 " is too small; "
                             "with chunk-pages=%u at least %" PRIu64
                             " bytes are needed",
-                            cfg->memory_bytes, cfg->chunk_pages, least);
+                            cfg->memory_bytes, chunk_pages, least);
     }
-    if (bytes / RAM_PAGE_BYTES / cfg->chunk_pages >=
+    if (bytes / RAM_PAGE_BYTES / chunk_pages >=
         VMD_NONE - VMD_EXTRA_FRAMES) {
         return vm_error_set(errp, 0,
                             "vmemdirect: chunk-pages=%u is too small for "
                             "this much RAM",
-                            cfg->chunk_pages);
+                            chunk_pages);
     }
     return true;
 }
@@ -402,6 +404,23 @@ static const VmdMemOps *choose_mode(const VmdConfig *cfg, VmdEngine *vmd,
     }
     return has_move && cfg->mode != VMD_MODE_COPY ? &vmd_mem_move
                                                   : &vmd_mem_copy;
+}
+
+/*
+ * Where nothing has to leave, what counts is the guest's speed: huge pages. To
+ * spare: the watermarks, and chunks that are on their way.
+ */
+static uint32_t choose_chunk_pages(const VmdConfig *cfg, uint64_t bytes,
+                                   const VmdMemOps *mem)
+{
+    uint64_t spare = MIN(bytes / 32, 64 * HUGE_BYTES) + 16 * HUGE_BYTES;
+
+    if (cfg->chunk_pages) {
+        return cfg->chunk_pages;
+    }
+    return mem->huge && cfg->memory_bytes >= bytes + spare
+               ? HUGE_BYTES / RAM_PAGE_BYTES
+               : VMD_CHUNK_PAGES;
 }
 
 static VmdIo *choose_io(const VmdConfig *cfg, int fd, uint64_t bytes,
@@ -440,11 +459,11 @@ static bool map_frames(VmdEngine *vmd, GError **errp)
 }
 
 /* The piece behind the last frame, if chunks can be huge pages. */
-static void find_stage(VmdEngine *vmd, uint32_t chunk_pages)
+static void find_stage(VmdEngine *vmd)
 {
     uint8_t *stage = vmd->frames + vmd->frames_bytes - HUGE_BYTES;
 
-    if (chunk_pages * RAM_PAGE_BYTES == HUGE_BYTES &&
+    if (vmd->chunk_pages * RAM_PAGE_BYTES == HUGE_BYTES &&
         (uintptr_t)vmd->base % HUGE_BYTES == 0 &&
         madvise(stage, HUGE_BYTES, MADV_HUGEPAGE) == 0) {
         vmd->huge_stage = stage;
@@ -456,7 +475,7 @@ static void find_stage(VmdEngine *vmd, uint32_t chunk_pages)
 
 static bool seal_io(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
 {
-    uint32_t write_bytes = cfg->chunk_pages * (uint32_t)RAM_PAGE_BYTES;
+    uint32_t write_bytes = vmd->chunk_pages * (uint32_t)RAM_PAGE_BYTES;
     VmdSealConfig seal = {
         .pages = vmd->bytes >> RAM_PAGE_BITS,
         .depth = VMD_IO_DEPTH,
@@ -479,12 +498,14 @@ static bool seal_io(VmdEngine *vmd, const VmdConfig *cfg, GError **errp)
     return true;
 }
 
-static bool make_frames(VmdEngine *vmd, uint32_t chunk_pages, GError **errp)
+static bool make_frames(VmdEngine *vmd, GError **errp)
 {
     uint64_t pages = vmd->bytes >> RAM_PAGE_BITS;
 
-    vmd->frames_bytes = (size_t)vmd_pager_frames_needed(pages, chunk_pages) *
-                        chunk_pages * RAM_PAGE_BYTES + HUGE_BYTES;
+    vmd->frames_bytes =
+        (size_t)vmd_pager_frames_needed(pages, vmd->chunk_pages) *
+            vmd->chunk_pages * RAM_PAGE_BYTES +
+        HUGE_BYTES;
     if (!map_frames(vmd, errp)) {
         return false;
     }
@@ -492,7 +513,7 @@ static bool make_frames(VmdEngine *vmd, uint32_t chunk_pages, GError **errp)
      * split them by every move, 7 times slower); a fork would make pages
      * shared, which cannot be moved. */
     (void)madvise(vmd->frames, vmd->frames_bytes, MADV_NOHUGEPAGE);
-    find_stage(vmd, chunk_pages);
+    find_stage(vmd);
     (void)madvise(vmd->frames, vmd->frames_bytes, MADV_DONTFORK);
     (void)madvise(vmd->base, vmd->bytes, MADV_NOHUGEPAGE);
     (void)madvise(vmd->base, vmd->bytes, MADV_DONTFORK);
@@ -510,7 +531,7 @@ static void start_pager(VmdEngine *vmd, const VmdConfig *cfg,
     VmdPagerConfig pc = {
         .guest = vmd->base,
         .pages = vmd->bytes >> RAM_PAGE_BITS,
-        .chunk_pages = cfg->chunk_pages,
+        .chunk_pages = vmd->chunk_pages,
         .landing_pages = VMD_LANDING_PAGES,
         .budget_pages = cfg->memory_bytes >> RAM_PAGE_BITS,
         .frame_base = vmd->frames,
@@ -560,7 +581,11 @@ static bool set_up(VmdEngine *vmd, const VmdConfig *cfg,
         return false;
     }
     const VmdMemOps *mem = choose_mode(cfg, vmd, errp);
-    if (!mem || !make_frames(vmd, cfg->chunk_pages, errp)) {
+    if (!mem) {
+        return false;
+    }
+    vmd->chunk_pages = choose_chunk_pages(cfg, vmd->bytes, mem);
+    if (!make_frames(vmd, errp)) {
         return false;
     }
     vmd->swap_path = g_strdup(cfg->swap);

@@ -37,7 +37,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmdConfig, vmd_config_free)
  * The options of -vmemdirect, one at a time. Keys:
  *   swap=PATH            file to make (or block device); required
  *   memory=SIZE          budget: resident guest pages plus frames; required
- *   chunk-pages=N        power of two, 1 to 512; default 256
+ *   chunk-pages=auto|N   power of two, 1 to 512; auto: 512, a huge page, if all
+ *                        RAM fits in memory with some to spare, else 256
  *   io=io_uring|libaio|auto
  *   mode=auto|move|copy  move: UFFDIO_MOVE (Linux 6.8); copy: COPY, DONTNEED
  *   tracker=auto|rwp|idle|damon|soft|off

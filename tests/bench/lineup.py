@@ -30,8 +30,8 @@ def of(workload, args):
         out = [systems.Plain(), systems.Ours('ours', options),
                systems.Ours('ours tracker=off',
                             {**options, 'tracker': 'off'}),
-               systems.Ours('ours chunk-pages=512',
-                            {**options, 'chunk-pages': 512}),
+               systems.Ours('ours chunk-pages=256',
+                            {**options, 'chunk-pages': 256}),
                systems.RoomyStock()]
     else:
         out = [systems.Ours('ours', options), systems.Stock()]

@@ -176,7 +176,7 @@ def room(r):
     for budget in r.budgets('memory'):
         ours = r.figures('memory', budget, 'ours', 'ops-per-s')
         for name, system in (('', 'ours'),
-                             (', chunk-pages=512', 'ours chunk-pages=512')):
+                             (', chunk-pages=256', 'ours chunk-pages=256')):
             yield at_least(
                 'enough budget%s / without -vmemdirect' % name,
                 ratios(r.figures('memory', budget, system, 'ops-per-s'),

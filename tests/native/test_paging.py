@@ -135,12 +135,25 @@ def need_huge_pages():
         raise Skip('transparent huge pages are off: %s' % chosen.strip())
 
 
+def chunk_pages_auto(t):
+    """Huge pages where all RAM fits, with some to spare."""
+    need()
+    spare = MEM // 32 + 32
+    for memory, mode, pages in ((MEM + spare, 'move', 512),
+                                (MEM + spare - 1, 'move', 256),
+                                (MEM + spare, 'copy', 256)):
+        vm = t.vm(t.guest(), '%d-%s' % (memory, mode), mem=MEM, vmemdirect={
+            'memory': memory, 'mode': mode, 'chunk-pages': 'auto'})
+        check(vm.paging()['chunk-pages'] == pages, '%d MiB, %s: %d', memory,
+              mode, vm.paging()['chunk-pages'])
+        vm.quit()
+
+
 def huge_pages(t):
     """With room, chunks of 2 MiB are huge pages, through soft faults too."""
     need()
     need_huge_pages()
-    guest, vm = start(t, vmemdirect={'memory': 256, 'chunk-pages': 512},
-                      append={'fill': 'random'})
+    guest, vm = start(t, vmemdirect={'memory': 256}, append={'fill': 'random'})
     guest.wait_verified(1, alive=[vm])
     used, huge = vm.paging()['resident-bytes'], huge_bytes(vm)
     t.note('%d of %d MiB huge', huge >> 20, used >> 20)
@@ -432,8 +445,8 @@ TESTS = [(f.__name__, f) for f in (
     half_budget, half_budget_2_cpus, q35_2_cpus, incompressible, sequential,
     zipf, unlimited_rate, mode_copy, io_libaio, copy_and_libaio,
     tracker_off, history_stands_while_stopped, chunk_pages_1,
-    chunk_pages_16, chunk_pages_64, chunk_pages_512, huge_pages,
-    huge_pages_circulate, plain_is_huge, untouched_stays_zero,
+    chunk_pages_16, chunk_pages_64, chunk_pages_512, chunk_pages_auto,
+    huge_pages, huge_pages_circulate, plain_is_huge, untouched_stays_zero,
     everything_fits, budget_changes, budget_loop, budget_too_small,
     stop_and_continue, budget_change_while_stopped, budget_to_a_tenth,
     reset_under_load, swap_file_is_anonymous)]

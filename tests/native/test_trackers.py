@@ -72,7 +72,7 @@ def score(vm, sizes):
 def start(t, tracker, sizes=USUAL, **kw):
     need()
     options = {'memory': 2 * sizes.mem, 'tracker': tracker,
-               'aging-interval': 250}
+               'chunk-pages': CHUNK // 4096, 'aging-interval': 250}
     options.update(kw)
     guest = t.guest()
     vm = t.vm(guest, 'vm', mem=sizes.mem, vmemdirect=options,
