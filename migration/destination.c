@@ -32,18 +32,21 @@
  *       called and failed, the images are given up again first.
  *   (4) What comes before a valid HELLO changes nothing.
  *
- * Threads: "mig-dest" runs all of this.
+ * Threads: "mig-dest" runs all of this; chunks may come by channels, which
+ * have their own (multifd-accept.h).
  */
 #include "migration-internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "chunk-size.h"
 #include "devices.h"
 #include "hello.h"
 #include "link.h"
+#include "multifd-accept.h"
 #include "ram-receive.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -56,6 +59,8 @@
 #define DESCRIPTOR_TIMEOUT_NS (60 * VM_NS_PER_SEC)
 /* For the source to take FAILED or REFUSE before the connection closes. */
 #define LINGER_NS (3 * VM_NS_PER_SEC)
+/* How much later than the first connection another may end that is why. */
+#define CHANNEL_ERROR_NS (200 * VM_NS_PER_MS)
 
 typedef enum Phase {
     PHASE_RAM = 1,
@@ -73,6 +78,7 @@ typedef struct Destination {
     const RamPlacement *placement; /* chunks' */
     MigChunks chunks;
     MigRamReceiver *ram;
+    MigMultifd *multifd; /* or NULL */
     MigDeviceStore *devices;
     Phase phase;
     uint64_t records;       /* read so far, HELLO counted */
@@ -235,7 +241,9 @@ static bool await_connection(Destination *d, VmListener *listener,
         }
         found = try_connection(d, ch, ret);
     }
-    vm_listener_free(mig_take_listener(d->m));
+    if (!found || !ret->channels) { /* else there are more to come */
+        vm_listener_free(mig_take_listener(d->m));
+    }
     return found;
 }
 
@@ -276,25 +284,44 @@ static bool await_source(Destination *d, MigHello *ret, GError **errp)
                                  "carry", d->m->address);
 }
 
+/* Fills the token of WELCOME and takes those who know it. */
+static bool start_channels(Destination *d, unsigned count, uint8_t *ret_token,
+                           GError **errp)
+{
+    if (getrandom(ret_token, MIG_TOKEN_BYTES, 0) != MIG_TOKEN_BYTES) {
+        return vm_error_set(errp, errno, "no random bytes");
+    }
+    d->multifd = mig_multifd_new(d->m, d->s, d->ram, count, ret_token);
+    return true;
+}
+
 static bool answer_hello(Destination *d, const MigHello *hello,
                          GError **errp)
 {
     const RamPlacement *p = d->vm->placement;
     uint64_t budget = p->ops->budget_pages(p->opaque);
     GError *local = NULL;
-    MigWireWelcome welcome;
+    struct {
+        MigWireWelcome w;
+        uint8_t token[MIG_TOKEN_BYTES];
+    } welcome;
+    unsigned channels;
     MigHello own;
 
     mig_hello_of_vm(d->vm, &own);
-    if (!mig_hello_answer(hello, &own, budget, &welcome, &local)) {
+    if (!mig_uri_is_connection(d->m->address)) {
+        mig_hello_set_channels(&own, 0); /* nobody else can come */
+    }
+    if (!mig_hello_answer(hello, &own, budget, &welcome.w, &local)) {
         say_and_linger(d, MIG_REC_REFUSE, local->message);
         g_propagate_prefixed_error(errp, local, "refused the source: ");
         return false;
     }
-    mig_chunks_init(&d->chunks, d->vm, welcome.chunk_pages);
+    channels = welcome.w.features & MIG_FEATURE_CHANNELS ? hello->channels : 0;
+    mig_chunks_init(&d->chunks, d->vm, welcome.w.chunk_pages);
     d->placement = d->chunks.placement;
-    d->ram = mig_ram_receiver_new(d->m, d->s, d->placement, budget,
-                                  d->one_way);
+    d->ram = mig_ram_receiver_new(d->m, d->placement, budget, d->one_way,
+                                  channels);
     d->devices = mig_device_store_new();
     d->phase = PHASE_RAM;
     d->records = 1;
@@ -302,7 +329,10 @@ static bool answer_hello(Destination *d, const MigHello *hello,
                        budget > UINT64_MAX / RAM_PAGE_BYTES
                            ? UINT64_MAX
                            : budget * RAM_PAGE_BYTES);
-    return reply(d, MIG_REC_WELCOME, &welcome, sizeof(welcome), errp);
+    return (channels == 0 ||
+            start_channels(d, channels, welcome.token, errp)) &&
+           reply(d, MIG_REC_WELCOME, &welcome,
+                 channels ? sizeof(welcome) : sizeof(welcome.w), errp);
 }
 
 /* -- records ------------------------------------------------------------ */
@@ -313,27 +343,28 @@ static bool on_plan(Destination *d, const MigWireRecord *rec, GError **errp)
         return refuse(errp, rec, "came twice");
     }
     d->planned = true;
-    return mig_ram_receive_plan(d->ram, rec, errp);
+    return mig_ram_receive_plan(d->ram, d->s, rec, errp);
 }
 
 static bool on_chunk(Destination *d, const MigWireRecord *rec, GError **errp)
 {
-    return mig_ram_receive_chunk(d->ram, rec, errp);
+    return mig_ram_receive_chunk(d->ram, d->s, rec, errp);
 }
 
 static bool on_zero_range(Destination *d, const MigWireRecord *rec,
                           GError **errp)
 {
-    return mig_ram_receive_zero_range(d->ram, rec, errp);
+    return mig_ram_receive_zero_range(d->ram, d->s, rec, errp);
 }
 
 static bool on_move(Destination *d, const MigWireRecord *rec, GError **errp)
 {
-    return mig_ram_receive_move(d->ram, rec, errp);
+    return mig_ram_receive_move(d->ram, d->s, rec, errp);
 }
 
 static bool on_pass(Destination *d, const MigWireRecord *rec, GError **errp)
 {
+    bool last = rec->flags & MIG_FLAG_LAST;
     MigWirePass pass;
 
     if (!read_body(d, rec, &pass, sizeof(pass), errp)) {
@@ -344,7 +375,11 @@ static bool on_pass(Destination *d, const MigWireRecord *rec, GError **errp)
     }
     d->pass++;
     MIG_INFO(d->m, info->dirty_sync_count = d->pass);
-    if (rec->flags & MIG_FLAG_LAST) {
+    if (d->multifd &&
+        !mig_multifd_barrier(d->multifd, pass.pass, last, errp)) {
+        return false;
+    }
+    if (last) {
         d->phase = PHASE_DEVICES; /* READY answers for it */
         return true;
     }
@@ -542,6 +577,21 @@ static bool receive_all(Destination *d, GError **errp)
     return true;
 }
 
+/* A channel that fails ends the first connection, and so does the source when
+ * it sees that first: then it is the cause. They are not needed any more. */
+static void use_channel_error(Destination *d, GError **error)
+{
+    GError *cause = NULL;
+
+    if (d->multifd && d->phase == PHASE_RAM) {
+        if (!mig_multifd_check(d->multifd, CHANNEL_ERROR_NS, &cause)) {
+            g_clear_error(error);
+            *error = cause;
+        }
+        mig_stream_cut_branches(d->s);
+    }
+}
+
 static bool receive(Destination *d, GError **errp)
 {
     MigHello hello;
@@ -555,6 +605,7 @@ static bool receive(Destination *d, GError **errp)
         return false;
     }
     if (!receive_all(d, &local)) {
+        use_channel_error(d, &local);
         say_and_linger(d, MIG_REC_FAILED, local->message);
         g_propagate_error(errp, local);
         return false;
@@ -564,6 +615,8 @@ static bool receive(Destination *d, GError **errp)
 
 static void tear_down(Destination *d)
 {
+    g_clear_pointer(&d->multifd, mig_multifd_free);
+    vm_listener_free(mig_take_listener(d->m)); /* or NULL */
     g_clear_pointer(&d->ram, mig_ram_receiver_free);
     g_clear_pointer(&d->devices, mig_device_store_free);
     mig_chunks_done(&d->chunks);

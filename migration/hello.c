@@ -48,6 +48,15 @@ bool mig_hello_is_one_way(const MigHello *hello)
     return hello->features_required & MIG_FEATURE_ONE_WAY;
 }
 
+void mig_hello_set_channels(MigHello *hello, unsigned channels)
+{
+    uint64_t bit = channels ? MIG_FEATURE_CHANNELS : 0;
+
+    hello->channels = channels;
+    hello->features = (hello->features & ~MIG_FEATURE_CHANNELS) | bit;
+    hello->features_required |= bit;
+}
+
 GByteArray *mig_hello_encode(const MigHello *hello)
 {
     GByteArray *out = g_byte_array_new();
@@ -55,7 +64,8 @@ GByteArray *mig_hello_encode(const MigHello *hello)
         .signature = MIG_WIRE_SIGNATURE,
         .version_min = hello->version_min,
         .version_max = hello->version_max,
-        .flags = hello->adapts_chunk ? MIG_HELLO_ADAPTS_CHUNK : 0,
+        .flags = (hello->adapts_chunk ? MIG_HELLO_ADAPTS_CHUNK : 0) |
+                 hello->channels << MIG_HELLO_CHANNELS_SHIFT,
         .features = hello->features,
         .features_required = hello->features_required,
         .page_bytes = hello->page_bytes,
@@ -120,6 +130,10 @@ bool mig_hello_decode(const void *body, size_t len, MigHello *ret)
     ret->version_min = w.version_min;
     ret->version_max = w.version_max;
     ret->adapts_chunk = w.flags & MIG_HELLO_ADAPTS_CHUNK;
+    ret->channels = w.features & MIG_FEATURE_CHANNELS
+                        ? w.flags >> MIG_HELLO_CHANNELS_SHIFT &
+                              MIG_CHANNELS_MAX
+                        : 0;
     ret->features = w.features;
     ret->features_required = w.features_required;
     ret->page_bytes = w.page_bytes;
@@ -142,6 +156,11 @@ static bool check_protocol(const MigHello *src, const MigHello *own,
                             "to %u, the destination %u to %u",
                             src->version_min, src->version_max,
                             own->version_min, own->version_max);
+    }
+    if (missing == MIG_FEATURE_CHANNELS) {
+        return vm_error_set(errp, 0, "the source wants several connections "
+                                     "(multifd), which the destination's way "
+                                     "in cannot take");
     }
     if (missing) {
         return vm_error_set(errp, 0,

@@ -17,6 +17,7 @@
 typedef struct MigHello {
     uint16_t version_min, version_max;
     bool adapts_chunk; /* this side can use any chunk size */
+    unsigned channels; /* that the source would open */
     uint64_t features;
     uint64_t features_required;
     uint32_t page_bytes;
@@ -34,6 +35,10 @@ void mig_hello_of_vm(const MigrationVm *vm, MigHello *ret);
 /* Source: says whether there will be answers. */
 void mig_hello_set_one_way(MigHello *hello, bool one_way);
 bool mig_hello_is_one_way(const MigHello *hello);
+
+/* Source: how many channels it wants. Destination: 0: it can take none. After
+ * mig_hello_set_one_way(). */
+void mig_hello_set_channels(MigHello *hello, unsigned channels);
 
 /* Body of a HELLO record. */
 GByteArray *mig_hello_encode(const MigHello *hello);

@@ -19,7 +19,8 @@ typedef struct MigEvent {
     char *error;
 } MigEvent;
 
-/* How long the source waits, of docs/migration-format.md 5.2. */
+/* How long the source waits, of docs/migration-format.md 5.2; the last is the
+ * destination's, of 4.7. */
 typedef struct MigWaits {
     int64_t welcome_ns; /* the TLS handshake counts */
     int64_t pass_ns;
@@ -27,6 +28,7 @@ typedef struct MigWaits {
     int64_t running_ns;
     int64_t write_ns; /* the destination takes no byte */
     int64_t last_words_ns; /* for the reason that explains a failed write */
+    int64_t join_ns;       /* destination, from WELCOME on: all channels */
 } MigWaits;
 
 struct Migration {

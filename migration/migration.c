@@ -282,6 +282,7 @@ static const MigWaits default_waits = {
     .running_ns = 30 * VM_NS_PER_SEC,
     .write_ns = 60 * VM_NS_PER_SEC,
     .last_words_ns = 3 * VM_NS_PER_SEC,
+    .join_ns = 30 * VM_NS_PER_SEC,
 };
 
 Migration *migration_new(const MigrationVm *vm)
@@ -494,11 +495,19 @@ static bool check_tls(Migration *m, const char *uri, TlsEndpoint endpoint,
                         endpoint == TLS_CLIENT ? "client" : "server");
 }
 
+static bool check_multifd(Migration *m, const char *uri, GError **errp)
+{
+    return !m->capabilities.multifd || mig_uri_is_connection(uri) ||
+           vm_error_set(errp, 0, "the capability 'multifd' is on, and '%s' is "
+                                 "neither tcp: nor unix:", uri);
+}
+
 static bool prepare_job(Migration *m, const char *uri, TlsEndpoint endpoint,
                         GError **errp)
 {
     if (!check_idle(m, errp) || !mig_uri_check(uri, errp) ||
-        !check_tls(m, uri, endpoint, errp) || !make_cancel_fd(m, errp)) {
+        !check_tls(m, uri, endpoint, errp) || !check_multifd(m, uri, errp) ||
+        !make_cancel_fd(m, errp)) {
         return false;
     }
     m->address = g_strdup(uri);

@@ -31,6 +31,7 @@ const MigrationParameterInfo migration_parameter_infos[] = {
       offsetof(MigrationParameters, cpu_throttle_tailslow), 0, 1, 0,
       .is_bool = true },
     PARAMETER("max-cpu-throttle", max_cpu_throttle, 1, 99, 99),
+    PARAMETER("multifd-channels", multifd_channels, 1, 255, 2),
 };
 const size_t migration_parameter_count =
     G_N_ELEMENTS(migration_parameter_infos);

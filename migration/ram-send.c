@@ -4,8 +4,11 @@
  *
  * Why a window of exports: a chunk that lies in the swap file takes the
  * device's latency to read. EXPORT_WINDOW of them are under way while the
- * oldest is being sent, so that device and network both stay busy. Chunks
- * are sent in the order in which they were started.
+ * oldest is being sent, so that device and network both stay busy. Who sends
+ * takes the oldest: the source's thread when the window is full, or, if there
+ * are channels, the thread of each, which sleeps when there is none.
+ *
+ *   FREE --start_export()--> READING --claimed--> SENDING --sent, ended--> FREE
  *
  * Nothing is copied: the payload leaves from the export's own buffer or
  * from the guest's pages, which export_start() pinned. A page of the latter
@@ -14,14 +17,19 @@
  * was there just before: the receiver knows (ram-receive.c).
  *
  * Invariants:
- *   (1) Slots [head, head + busy) of the ring are under way, in the order of
- *       sending; a chunk is in at most one of them.
+ *   (1) A chunk is in at most one slot, and by one connection only, between
+ *       two syncs: so no copy of it overtakes another.
  *   (2) A dirty bit is cleared before the export of its page is started: a
  *       later write sets it again by a later sync.
  *   (3) Each export that was started is waited for and ended, also after an
  *       error or a cancel.
+ *   (4) What MOVE has made room for goes by the stream that MOVE went by, and
+ *       so does not come before it.
+ *   (5) While no slot is busy the channels' threads sleep: their streams, and
+ *       what they read here, are the source's thread's then.
  *
- * Threads: the source's thread, but for export_done(), which comes on any.
+ * Threads: the source's thread; "mig-send" claim, send and end what goes by
+ * channels; export_done() comes on any.
  */
 #include "ram-send.h"
 
@@ -37,16 +45,35 @@
 #include "util/error.h"
 
 #define EXPORT_WINDOW 16u
-G_STATIC_ASSERT(EXPORT_WINDOW <= RAM_EXPORTS_MAX);
 /* How often a pass is made, or made longer, for chunks to change places: a
  * guest whose hot chunks are always others would never arrive. */
 #define EXCHANGES_MAX 3u
 
+typedef enum SlotState {
+    SLOT_FREE,
+    SLOT_READING, /* its export is under way, or waits to be sent */
+    SLOT_SENDING, /* of the thread that claimed it */
+} SlotState;
+
 typedef struct ExportSlot {
+    /* Immutable while READING. */
     RamExport e;
     MigRamSender *sender;
-    bool done; /* protected by lock */
+    RamPlace place;
+    bool by_stream; /* not by a channel: (4), or there is none */
+    uint64_t order;
+
+    /* Protected by lock. */
+    SlotState state;
+    bool done; /* the export */
 } ExportSlot;
+
+typedef struct Worker {
+    MigRamSender *sender;
+    MigStream *channel;
+    unsigned number; /* from 1 on, as users see it */
+    VmThread *thread;
+} Worker;
 
 struct MigRamSender {
     /* Immutable. */
@@ -56,28 +83,35 @@ struct MigRamSender {
     uint64_t total_pages;
     size_t chunk_bytes;
     size_t bitmap_bytes;
-    uint8_t *buffers; /* one mapping, EXPORT_WINDOW chunks */
+    unsigned window;
+    uint8_t *buffers; /* one mapping, window chunks */
+    Worker *workers;  /* one a channel */
 
-    /* The source's thread only. */
+    /* The source's thread only; those that workers read: (5). */
     RamPlace *place; /* by chunk: where it goes */
     uint64_t room_pages; /* of the budget, beyond the plan */
-    uint64_t payload_pages;
-    unsigned head, busy; /* (1) */
-    bool stopped;        /* the VM is: this is the last pass */
-    bool first_pass;
+    bool stopped;        /* the VM is: this is the last pass; (5) */
+    bool first_pass;     /* (5) */
+    bool moved;          /* this pass has MOVEs */
     unsigned exchanges;  /* passes in which chunks could change places */
-    ExportSlot slots[EXPORT_WINDOW];
+    uint64_t next_order;
 
-    /* Protected by lock (rank VM_RANK_LEAF): slots[].done. */
+    /* Protected by lock (rank VM_RANK_LEAF). */
     VmMutex lock;
     VmCond cond;
+    uint64_t payload_pages;
+    unsigned busy;  /* slots that are not FREE */
+    bool over;      /* nothing is sent any more */
+    bool stop;      /* workers shall end */
+    GError *error;  /* of the first worker that failed; or NULL */
+    ExportSlot slots[RAM_EXPORTS_MAX]; /* window of them */
 };
 
 /* -- set-up ------------------------------------------------------------- */
 
 static bool map_buffers(MigRamSender *s, GError **errp)
 {
-    size_t bytes = s->chunk_bytes * EXPORT_WINDOW;
+    size_t bytes = s->chunk_bytes * s->window;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -96,8 +130,37 @@ static void export_done(RamExport *e)
 
     vm_mutex_lock(&s->lock);
     slot->done = true;
-    vm_cond_signal(&s->cond);
+    vm_cond_broadcast(&s->cond);
     vm_mutex_unlock(&s->lock);
+}
+
+static void worker_run(void *arg);
+static void set_over(MigRamSender *s);
+static bool drain_window(MigRamSender *s, unsigned limit, GError **errp);
+
+static void start_workers(MigRamSender *s)
+{
+    s->workers = g_new0(Worker, s->c.channels->len);
+    for (guint i = 0; i < s->c.channels->len; i++) {
+        Worker *w = &s->workers[i];
+
+        w->sender = s;
+        w->channel = s->c.channels->pdata[i];
+        w->number = i + 1;
+        w->thread = vm_thread_new("mig-send", worker_run, w);
+    }
+}
+
+static void stop_workers(MigRamSender *s)
+{
+    vm_mutex_lock(&s->lock);
+    s->stop = true;
+    vm_cond_broadcast(&s->cond);
+    vm_mutex_unlock(&s->lock);
+    for (guint i = 0; s->workers && i < s->c.channels->len; i++) {
+        vm_thread_join(s->workers[i].thread);
+    }
+    g_free(s->workers);
 }
 
 MigRamSender *mig_ram_sender_new(const MigRamSenderConfig *config,
@@ -115,16 +178,18 @@ MigRamSender *mig_ram_sender_new(const MigRamSenderConfig *config,
                            s->chunk_pages);
     s->chunk_bytes = s->chunk_pages * RAM_PAGE_BYTES;
     s->bitmap_bytes = mig_bitmap_bytes(s->chunk_pages);
+    s->window = MIN(EXPORT_WINDOW + config->channels->len, RAM_EXPORTS_MAX);
     s->place = g_new0(RamPlace, s->chunks);
     if (!map_buffers(s, errp)) {
         return NULL;
     }
-    for (unsigned i = 0; i < EXPORT_WINDOW; i++) {
+    for (unsigned i = 0; i < s->window; i++) {
         s->slots[i].sender = s;
         s->slots[i].e.buf = s->buffers + i * s->chunk_bytes;
         s->slots[i].e.done = export_done;
         s->slots[i].e.opaque = &s->slots[i];
     }
+    start_workers(s);
     return g_steal_pointer(&s);
 }
 
@@ -133,19 +198,38 @@ void mig_ram_sender_free(MigRamSender *s)
     if (!s) {
         return;
     }
+    set_over(s);
+    (void)drain_window(s, 0, NULL); /* (3) */
+    stop_workers(s);
     g_assert(s->busy == 0); /* (3) */
     if (s->buffers) {
-        (void)munmap(s->buffers, s->chunk_bytes * EXPORT_WINDOW);
+        (void)munmap(s->buffers, s->chunk_bytes * s->window);
     }
+    g_clear_error(&s->error);
     vm_cond_done(&s->cond);
     vm_mutex_done(&s->lock);
     g_free(s->place);
     g_free(s);
 }
 
-uint64_t mig_ram_payload_pages(const MigRamSender *s)
+uint64_t mig_ram_payload_pages(MigRamSender *s)
 {
-    return s->payload_pages;
+    uint64_t pages;
+
+    vm_mutex_lock(&s->lock);
+    pages = s->payload_pages;
+    vm_mutex_unlock(&s->lock);
+    return pages;
+}
+
+bool mig_ram_channel_broke(MigRamSender *s)
+{
+    bool broke;
+
+    vm_mutex_lock(&s->lock);
+    broke = s->error != NULL;
+    vm_mutex_unlock(&s->lock);
+    return broke;
 }
 
 static uint32_t pages_of(const MigRamSender *s, ChunkNo chunk)
@@ -236,31 +320,37 @@ static RamPlace place_of(MigRamSender *s, ChunkNo chunk)
     return s->place[chunk];
 }
 
-static void account(MigRamSender *s, const RamExport *e,
-                    const ChunkPayload *p, RamPlace place)
+static void account(MigRamSender *s, const ExportSlot *slot,
+                    const ChunkPayload *p)
 {
+    const RamExport *e = &slot->e;
+    RamPlace place = slot->place;
     uint64_t bytes = p->npages * RAM_PAGE_BYTES;
     uint64_t from_swap = RAM_PAGE_BYTES *
                          vm_bitmap_count(e->in_buf, 0, s->chunk_pages);
     uint64_t left = (uint64_t)(p->npages + p->nzero) * RAM_PAGE_BYTES;
 
+    vm_mutex_lock(&s->lock);
     s->payload_pages += p->npages;
+    vm_mutex_unlock(&s->lock);
     MIG_INFO(s->c.m, {
         info->normal_pages += p->npages;
         info->duplicate_pages += p->nzero;
         info->zero_bytes += p->nzero * RAM_PAGE_BYTES;
         info->sent_ram_bytes += place == RAM_PLACE_RAM ? bytes : 0;
         info->sent_swap_bytes += place == RAM_PLACE_SWAP ? bytes : 0;
+        info->multifd_bytes += slot->by_stream ? 0 : bytes;
         info->from_swap_bytes += from_swap;
         info->ram_remaining_bytes -= MIN(left, info->ram_remaining_bytes);
         info->transferred_bytes = mig_stream_bytes_written(s->c.stream);
     });
 }
 
-static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
+static bool send_chunk(MigRamSender *s, const ExportSlot *slot,
+                       MigStream *stream, GError **errp)
 {
     const RamPlacement *p = s->c.placement;
-    RamPlace place = place_of(s, e->chunk);
+    const RamExport *e = &slot->e;
     uint8_t history[RAM_CHUNK_PAGES_MAX];
     ChunkPayload payload;
     MigWireChunk body;
@@ -272,8 +362,8 @@ static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
     body = (MigWireChunk){
         .chunk = e->chunk,
         .payload_pages = (uint16_t)payload.npages,
-        .place = place == RAM_PLACE_RAM ? MIG_WIRE_PLACE_RAM
-                                        : MIG_WIRE_PLACE_SWAP,
+        .place = slot->place == RAM_PLACE_RAM ? MIG_WIRE_PLACE_RAM
+                                              : MIG_WIRE_PLACE_SWAP,
     };
     control[ncontrol++] = (struct iovec){ &body, sizeof(body) };
     control[ncontrol++] = (struct iovec){ payload.pages, s->bitmap_bytes };
@@ -292,25 +382,98 @@ static bool send_chunk(MigRamSender *s, const RamExport *e, GError **errp)
     if (!s->stopped) {
         mig_pace(s->c.m, payload.npages * RAM_PAGE_BYTES);
     }
-    err = mig_stream_write(s->c.stream, MIG_REC_CHUNK, flags, control,
-                           ncontrol, payload.iov, payload.niov);
+    err = mig_stream_write(stream, MIG_REC_CHUNK, flags, control, ncontrol,
+                           payload.iov, payload.niov);
     if (err < 0) {
         return mig_stream_send_error(err, errp);
     }
-    account(s, e, &payload, place);
+    account(s, slot, &payload);
     return true;
 }
 
 /* -- the window --------------------------------------------------------- */
 
-static bool start_export(MigRamSender *s, ChunkNo chunk,
+/* READING, of one kind, and started before all others of it; or NULL. */
+static ExportSlot *oldest_locked(MigRamSender *s, bool by_stream)
+{
+    ExportSlot *oldest = NULL;
+
+    for (unsigned i = 0; i < s->window; i++) {
+        ExportSlot *slot = &s->slots[i];
+
+        if (slot->state == SLOT_READING && slot->by_stream == by_stream &&
+            (!oldest || slot->order < oldest->order)) {
+            oldest = slot;
+        }
+    }
+    return oldest;
+}
+
+/* The slot is the calling thread's, and its export is done. */
+static void claim_locked(MigRamSender *s, ExportSlot *slot)
+    VM_REQUIRES(s->lock)
+{
+    slot->state = SLOT_SENDING;
+    while (!slot->done) {
+        vm_cond_wait(&s->cond, &s->lock);
+    }
+}
+
+static bool is_over(MigRamSender *s)
+{
+    bool over;
+
+    vm_mutex_lock(&s->lock);
+    over = s->over || s->error;
+    vm_mutex_unlock(&s->lock);
+    return over;
+}
+
+/* Ends the export of a slot that was claimed. */
+static void end_slot(MigRamSender *s, ExportSlot *slot)
+{
+    s->c.placement->ops->export_end(s->c.placement->opaque, &slot->e);
+    vm_mutex_lock(&s->lock);
+    slot->state = SLOT_FREE;
+    s->busy--;
+    vm_cond_broadcast(&s->cond);
+    vm_mutex_unlock(&s->lock);
+}
+
+/* Sends what was claimed, unless sending is over. */
+static bool send_slot(MigRamSender *s, ExportSlot *slot, MigStream *stream,
+                      GError **errp)
+{
+    if (is_over(s)) {
+        return true;
+    }
+    if (slot->e.result < 0) {
+        return vm_error_set(errp, -slot->e.result,
+                            "cannot read chunk %" PRIu32 " of guest RAM",
+                            slot->e.chunk);
+    }
+    if (mig_is_cancelled(s->c.m)) {
+        return vm_error_set(errp, ECANCELED, "migration");
+    }
+    return send_chunk(s, slot, stream, errp);
+}
+
+static bool finish_slot(MigRamSender *s, ExportSlot *slot, MigStream *stream,
+                        GError **errp)
+{
+    bool ok = send_slot(s, slot, stream, errp);
+
+    end_slot(s, slot);
+    return ok;
+}
+
+static bool start_export(MigRamSender *s, ExportSlot *slot, ChunkNo chunk,
                          const unsigned long *want, GError **errp)
 {
     const RamPlacement *p = s->c.placement;
-    ExportSlot *slot = &s->slots[(s->head + s->busy) % EXPORT_WINDOW];
     int err;
 
-    g_assert(s->busy < EXPORT_WINDOW);
+    slot->order = s->next_order++;
     slot->e.chunk = chunk;
     memcpy(slot->e.want, want, sizeof(slot->e.want));
     memset(slot->e.zero, 0, sizeof(slot->e.zero));
@@ -322,67 +485,179 @@ static bool start_export(MigRamSender *s, ChunkNo chunk,
         return vm_error_set(errp, -err, "cannot read chunk %" PRIu32
                                         " of guest RAM", chunk);
     }
+    vm_mutex_lock(&s->lock);
+    slot->state = SLOT_READING;
     s->busy++;
+    vm_cond_broadcast(&s->cond);
+    vm_mutex_unlock(&s->lock);
     return true;
 }
 
-static ExportSlot *wait_oldest(MigRamSender *s)
+/* Waits until at most limit slots are busy, or workers have failed: NULL; or
+ * there is a slot for the source's thread to finish. */
+static ExportSlot *claim_above(MigRamSender *s, unsigned limit)
 {
-    ExportSlot *slot = &s->slots[s->head];
+    ExportSlot *slot = NULL;
 
     vm_mutex_lock(&s->lock);
-    while (!slot->done) {
+    while (s->busy > limit && (s->over || !s->error) &&
+           !(slot = oldest_locked(s, /* by_stream= */ true))) {
         vm_cond_wait(&s->cond, &s->lock);
+    }
+    if (slot) {
+        claim_locked(s, slot);
     }
     vm_mutex_unlock(&s->lock);
     return slot;
 }
 
-/* Sends the oldest export and ends it. send: false only ends it. */
-static bool finish_oldest(MigRamSender *s, bool send, GError **errp)
+static bool check_workers(MigRamSender *s, GError **errp)
 {
-    const RamPlacement *p = s->c.placement;
-    ExportSlot *slot = wait_oldest(s);
-    bool ok = true;
+    bool ok;
 
-    if (send && slot->e.result < 0) {
-        ok = vm_error_set(errp, -slot->e.result,
-                          "cannot read chunk %" PRIu32 " of guest RAM",
-                          slot->e.chunk);
-    } else if (send && mig_is_cancelled(s->c.m)) {
-        ok = vm_error_set(errp, ECANCELED, "migration");
-    } else if (send) {
-        ok = send_chunk(s, &slot->e, errp);
+    vm_mutex_lock(&s->lock);
+    ok = !s->error;
+    if (!ok) {
+        g_propagate_error(errp, g_error_copy(s->error));
     }
-    p->ops->export_end(p->opaque, &slot->e);
-    s->head = (s->head + 1) % EXPORT_WINDOW;
-    s->busy--;
+    vm_mutex_unlock(&s->lock);
     return ok;
 }
 
-static void abandon_window(MigRamSender *s)
+/* Until at most limit chunks are under way. */
+static bool drain_window(MigRamSender *s, unsigned limit, GError **errp)
 {
-    while (s->busy) {
-        (void)finish_oldest(s, /* send= */ false, NULL);
+    ExportSlot *slot;
+
+    while ((slot = claim_above(s, limit))) {
+        if (!finish_slot(s, slot, s->c.stream, errp)) {
+            return false;
+        }
     }
+    return check_workers(s, errp);
 }
 
-/* Puts one more chunk under way, sending the oldest if the window is full. */
-static bool push_chunk(MigRamSender *s, ChunkNo chunk,
-                       const unsigned long *want, GError **errp)
+static ExportSlot *free_slot(MigRamSender *s)
 {
-    if (s->busy == EXPORT_WINDOW &&
-        !finish_oldest(s, /* send= */ true, errp)) {
+    ExportSlot *slot = s->slots;
+
+    vm_mutex_lock(&s->lock);
+    while (slot->state != SLOT_FREE) {
+        slot++;
+    }
+    vm_mutex_unlock(&s->lock);
+    return slot;
+}
+
+/* Puts one more chunk under way, once the window has room. */
+static bool push_chunk(MigRamSender *s, ChunkNo chunk,
+                       const unsigned long *want, bool by_stream,
+                       GError **errp)
+{
+    ExportSlot *slot;
+    bool is_new;
+
+    if (!drain_window(s, s->window - 1, errp)) {
         return false;
     }
-    return start_export(s, chunk, want, errp);
+    slot = free_slot(s);
+    is_new = s->place[chunk] == RAM_PLACE_ZERO;
+    slot->place = place_of(s, chunk);
+    slot->by_stream = by_stream || s->c.channels->len == 0 ||
+                      (s->moved && is_new); /* (4) */
+    return start_export(s, slot, chunk, want, errp);
 }
 
-static bool flush_window(MigRamSender *s, GError **errp)
+/* After a pass that failed: what is under way is not sent any more. */
+static void set_over(MigRamSender *s)
 {
-    while (s->busy) {
-        if (!finish_oldest(s, /* send= */ true, errp)) {
-            return false;
+    vm_mutex_lock(&s->lock);
+    s->over = true;
+    vm_mutex_unlock(&s->lock);
+}
+
+/* -- channels ----------------------------------------------------------- */
+
+/* NULL: the worker shall end. */
+static ExportSlot *claim_for_channel(MigRamSender *s)
+{
+    ExportSlot *slot = NULL;
+
+    vm_mutex_lock(&s->lock);
+    while (!s->stop && !(slot = oldest_locked(s, /* by_stream= */ false))) {
+        vm_cond_wait(&s->cond, &s->lock);
+    }
+    if (slot) {
+        claim_locked(s, slot);
+    }
+    vm_mutex_unlock(&s->lock);
+    return slot;
+}
+
+/* "connection 2 of 4: ", and TLS's words. */
+static void prefix_error(const MigRamSender *s, unsigned number,
+                         MigStream *channel, GError **error)
+{
+    g_autofree char *tls = vm_channel_explain(mig_stream_channel(channel));
+
+    g_prefix_error(error, "connection %u of %u: %s%s", number,
+                   s->c.channels->len, tls ? tls : "", tls ? ": " : "");
+}
+
+static void worker_failed(Worker *w, GError *take_error)
+{
+    MigRamSender *s = w->sender;
+
+    prefix_error(s, w->number, w->channel, &take_error);
+    vm_mutex_lock(&s->lock);
+    if (!s->error) {
+        s->error = g_steal_pointer(&take_error);
+    }
+    vm_cond_broadcast(&s->cond);
+    vm_mutex_unlock(&s->lock);
+    g_clear_error(&take_error);
+}
+
+static void worker_run(void *arg)
+{
+    Worker *w = arg;
+    MigRamSender *s = w->sender;
+    ExportSlot *slot;
+
+    while ((slot = claim_for_channel(s))) {
+        GError *error = NULL;
+        bool ok = send_slot(s, slot, w->channel, &error);
+
+        if (!ok) {
+            worker_failed(w, error); /* before the slot looks sent */
+        }
+        end_slot(s, slot);
+    }
+}
+
+static int sync_channel(MigStream *channel, uint32_t pass, bool last)
+{
+    MigWireSync body = { .pass = pass,
+                         .records = mig_stream_records_written(channel),
+                         .digest = mig_stream_write_digest(channel) };
+
+    return mig_stream_write_body(channel, MIG_REC_SYNC,
+                                 last ? MIG_FLAG_LAST : 0, &body,
+                                 sizeof(body));
+}
+
+bool mig_ram_sync_channels(MigRamSender *s, uint32_t pass, bool last,
+                           GError **errp)
+{
+    for (guint i = 0; i < s->c.channels->len; i++) {
+        MigStream *channel = s->c.channels->pdata[i]; /* (5) */
+        GError *error = NULL;
+        int err = sync_channel(channel, pass, last);
+
+        if (err < 0) {
+            (void)mig_stream_send_error(err, &error);
+            worker_failed(&s->workers[i], error);
+            return check_workers(s, errp);
         }
     }
     return true;
@@ -484,11 +759,11 @@ static bool send_planned(MigRamSender *s, const MigPlan *plan, GError **errp)
 
         memset(want, 0, sizeof(want));
         vm_bitmap_set(want, 0, pages_of(s, chunk));
-        if (!push_chunk(s, chunk, want, errp)) {
+        if (!push_chunk(s, chunk, want, /* by_stream= */ false, errp)) {
             return false;
         }
     }
-    return flush_window(s, errp);
+    return drain_window(s, 0, errp);
 }
 
 bool mig_ram_send_all(MigRamSender *s, GError **errp)
@@ -508,9 +783,12 @@ bool mig_ram_send_all(MigRamSender *s, GError **errp)
              info->ram_remaining_bytes = s->total_pages * RAM_PAGE_BYTES);
     ok = send_plan(s, plan, errp) && send_zero_chunks(s, infos, errp) &&
          send_planned(s, plan, errp);
-    abandon_window(s); /* (3) */
-    s->first_pass = false;
-    return ok;
+    if (!ok) {
+        set_over(s);
+        return false;
+    }
+    s->first_pass = false; /* (5) */
+    return true;
 }
 
 /* -- dirty passes ------------------------------------------------------- */
@@ -581,6 +859,7 @@ static bool send_move(MigRamSender *s, ChunkNo chunk, GError **errp)
                                     sizeof(body));
 
     s->place[chunk] = RAM_PLACE_SWAP;
+    s->moved = true;
     return err == 0 || mig_stream_send_error(err, errp);
 }
 
@@ -621,7 +900,8 @@ static bool end_exchange(MigRamSender *s, const MigExchange *x, GError **errp)
     for (uint32_t i = 0; x && i < x->to_ram_count; i++) {
         memset(want, 0, sizeof(want));
         vm_bitmap_set(want, 0, pages_of(s, x->to_ram[i]));
-        if (!push_chunk(s, x->to_ram[i], want, errp)) {
+        if (!push_chunk(s, x->to_ram[i], want, /* by_stream= */ true,
+                        errp)) { /* (4) */
             return false;
         }
     }
@@ -637,15 +917,18 @@ bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
     bool ok;
 
     s->stopped = stopped;
+    s->moved = false;
     ok = begin_exchange(s, dirty, &exchange, errp);
     while (ok && (at = vm_bitmap_next_set(dirty, at, s->total_pages)) <
                      s->total_pages) {
         ChunkNo chunk = (ChunkNo)(at / s->chunk_pages);
 
         take_dirty(s, dirty, chunk, want);
-        ok = push_chunk(s, chunk, want, errp);
+        ok = push_chunk(s, chunk, want, /* by_stream= */ false, errp);
     }
-    ok = ok && end_exchange(s, exchange, errp) && flush_window(s, errp);
-    abandon_window(s); /* (3) */
+    ok = ok && end_exchange(s, exchange, errp) && drain_window(s, 0, errp);
+    if (!ok) {
+        set_over(s);
+    }
     return ok;
 }

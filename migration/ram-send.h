@@ -2,7 +2,7 @@
 /*
  * Guest RAM, from the source's placement into the stream.
  *
- * Threads: the source's thread.
+ * Threads: the source's thread. Each channel has one of its own that sends.
  */
 #ifndef VM_MIGRATION_RAM_SEND_H
 #define VM_MIGRATION_RAM_SEND_H
@@ -15,6 +15,8 @@ typedef struct MigRamSender MigRamSender;
 typedef struct MigRamSenderConfig {
     Migration *m;
     MigStream *stream;
+    GPtrArray *channels; /* of MigStream, branches of stream: chunks go by
+                          * these; empty: by stream */
     RamBlock *ram;
     const RamPlacement *placement;
     uint64_t budget_pages; /* the destination's */
@@ -27,6 +29,7 @@ typedef struct MigRamSenderConfig {
 /* All are borrowed. */
 MigRamSender *mig_ram_sender_new(const MigRamSenderConfig *config,
                                  GError **errp);
+/* After a failure: the channels have been cut. */
 void mig_ram_sender_free(MigRamSender *s);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigRamSender, mig_ram_sender_free)
 
@@ -40,6 +43,11 @@ bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
 /* Chunks in the destination's swap are dirty, and another dirty pass can
  * bring some of them to its RAM. */
 bool mig_ram_wants_exchange(const MigRamSender *s, const unsigned long *dirty);
-uint64_t mig_ram_payload_pages(const MigRamSender *s);
+/* After a pass: the end of it, into each channel. */
+bool mig_ram_sync_channels(MigRamSender *s, uint32_t pass, bool last,
+                           GError **errp);
+/* A channel broke, and that is why sending failed. */
+bool mig_ram_channel_broke(MigRamSender *s);
+uint64_t mig_ram_payload_pages(MigRamSender *s);
 
 #endif

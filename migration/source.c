@@ -36,7 +36,8 @@
  *       after the last sync and is in the log. Once the VM is stopped, one
  *       more sync has them all.
  *
- * Threads: "mig-source" runs all of this; "mig-return" reads the answers.
+ * Threads: "mig-source" runs all of this; "mig-return" reads the answers;
+ * "mig-send" send chunks, if there are channels.
  */
 #include "migration-internal.h"
 
@@ -47,6 +48,7 @@
 #include "devices.h"
 #include "hello.h"
 #include "link.h"
+#include "multifd-connect.h"
 #include "ram-send.h"
 #include "return-path.h"
 #include "throttle.h"
@@ -81,6 +83,8 @@ typedef struct Source {
     bool has_history;
     bool can_move;
     bool with_sums;
+    unsigned channels_wanted;
+    GPtrArray *channels; /* of MigStream, branches of s */
 
     /* The source's thread only. */
     MigReturn *ret; /* NULL: one way, or not there yet */
@@ -111,20 +115,6 @@ static bool goes_one_way(const Source *src)
            (src->link.is_command && !src->m->capabilities.return_path);
 }
 
-static bool secure_stream(Source *src, GError **errp)
-{
-    Migration *m = src->m;
-    g_autofree char *host = m->tls_hostname
-                                ? g_strdup(m->tls_hostname)
-                                : vm_channel_address_host(m->address);
-    bool ok;
-
-    mig_stream_set_deadline(src->s, vm_clock_ns() + src->m->waits.welcome_ns);
-    ok = mig_link_secure(&src->link, m->tls_creds, host, errp);
-    mig_stream_set_deadline(src->s, 0);
-    return ok;
-}
-
 static bool open_stream(Source *src, GError **errp)
 {
     const char *uri = src->m->address;
@@ -139,7 +129,7 @@ static bool open_stream(Source *src, GError **errp)
                                    src->m->waits.write_ns);
     }
     mig_publish_stream(src->m, src->s);
-    if (src->m->tls_creds && !secure_stream(src, errp)) {
+    if (!mig_multifd_secure(src->m, &src->link, errp)) {
         return false;
     }
     src->one_way = goes_one_way(src);
@@ -161,8 +151,15 @@ static bool read_refusal(Source *src, uint64_t len, GError **errp)
     return vm_error_set(errp, 0, "the destination refused: %s", reason);
 }
 
-static bool read_welcome(Source *src, MigWireWelcome *ret, GError **errp)
+typedef struct Welcome {
+    MigWireWelcome w;
+    uint8_t token[MIG_TOKEN_BYTES]; /* with channels */
+} Welcome;
+
+static bool read_welcome(Source *src, Welcome *ret, GError **errp)
 {
+    size_t len = sizeof(ret->w) + (src->channels_wanted ? sizeof(ret->token)
+                                                        : 0);
     MigWireRecord rec;
     int err;
 
@@ -175,15 +172,15 @@ static bool read_welcome(Source *src, MigWireWelcome *ret, GError **errp)
     /* A longer WELCOME is a later version's: the rest is skipped. */
     if (err == 0 &&
         (rec.magic != MIG_WIRE_MAGIC || rec.type != MIG_REC_WELCOME ||
-         rec.length < sizeof(*ret) || rec.length > MIG_HELLO_BYTES_MAX)) {
+         rec.length < len || rec.length > MIG_HELLO_BYTES_MAX)) {
         return vm_error_set(errp, 0, "the peer does not speak this "
                                      "migration protocol");
     }
     if (err == 0) {
-        err = mig_stream_read_control(src->s, ret, sizeof(*ret));
+        err = mig_stream_read_control(src->s, ret, len);
     }
     if (err == 0) {
-        err = mig_stream_skip_control(src->s, rec.length - sizeof(*ret));
+        err = mig_stream_skip_control(src->s, rec.length - len);
     }
     mig_stream_set_deadline(src->s, 0);
     return err == 0 || vm_error_set(errp, 0, "no answer to the handshake: %s",
@@ -205,18 +202,30 @@ static void adopt_welcome(Source *src, const MigHello *own,
                              : w->budget_pages * RAM_PAGE_BYTES);
 }
 
+static unsigned channels_wanted(Migration *m)
+{
+    unsigned n;
+
+    vm_mutex_lock(&m->lock);
+    n = m->capabilities.multifd ? (unsigned)m->parameters.multifd_channels : 0;
+    vm_mutex_unlock(&m->lock);
+    return n;
+}
+
 static bool shake_hands(Source *src, GError **errp)
 {
     g_autoptr(GByteArray) body = NULL;
     MigHello own;
-    MigWireWelcome welcome;
+    Welcome welcome = { .token = { 0 } };
     int err;
 
+    src->channels_wanted = channels_wanted(src->m);
     mig_hello_of_vm(src->vm, &own);
     mig_hello_set_one_way(&own, src->one_way);
     if (!src->one_way && !src->m->capabilities.checksum) {
         own.features &= ~MIG_FEATURE_CHECKSUM;
     }
+    mig_hello_set_channels(&own, src->channels_wanted);
     body = mig_hello_encode(&own);
     err = mig_stream_write_body(src->s, MIG_REC_HELLO, 0, body->data,
                                 body->len);
@@ -224,16 +233,17 @@ static bool shake_hands(Source *src, GError **errp)
         return mig_stream_send_error(err, errp);
     }
     if (src->one_way) {
-        welcome = (MigWireWelcome){ .version = own.version_max,
-                                    .chunk_pages = own.chunk_pages,
-                                    .features = own.features,
-                                    .budget_pages = UINT64_MAX };
+        welcome.w = (MigWireWelcome){ .version = own.version_max,
+                                      .chunk_pages = own.chunk_pages,
+                                      .features = own.features,
+                                      .budget_pages = UINT64_MAX };
     } else if (!read_welcome(src, &welcome, errp) ||
-               !mig_hello_accept(&own, &welcome, errp)) {
+               !mig_hello_accept(&own, &welcome.w, errp)) {
         return false;
     }
-    adopt_welcome(src, &own, &welcome);
-    return true;
+    adopt_welcome(src, &own, &welcome.w);
+    return mig_multifd_connect(src->m, src->s, welcome.token,
+                               src->channels_wanted, src->channels, errp);
 }
 
 /* -- set-up ------------------------------------------------------------- */
@@ -274,6 +284,7 @@ static bool set_up(Source *src, GError **errp)
     config = (MigRamSenderConfig){
         .m = src->m,
         .stream = src->s,
+        .channels = src->channels,
         .ram = src->vm->ram,
         .placement = src->placement,
         .budget_pages = src->budget_pages,
@@ -339,8 +350,12 @@ static void estimate_bandwidth(Source *src)
 static bool end_pass(Source *src, GError **errp)
 {
     MigWirePass body = { .pass = ++src->pass };
-    int err = expect(src, MIG_ANSWER_PASS_DONE, body.pass);
+    int err;
 
+    if (!mig_ram_sync_channels(src->ram, body.pass, /* last= */ false, errp)) {
+        return false;
+    }
+    err = expect(src, MIG_ANSWER_PASS_DONE, body.pass);
     if (err == 0) {
         err = mig_stream_write_body(src->s, MIG_REC_PASS, 0, &body,
                                     sizeof(body));
@@ -510,7 +525,8 @@ static bool last_pass(Source *src, GError **errp)
     mig_begin_pass(src->m);
     if (!sync_dirty(src, errp) ||
         !mig_ram_send_dirty(src->ram, src->dirty, /* stopped= */ true,
-                            errp)) {
+                            errp) ||
+        !mig_ram_sync_channels(src->ram, body.pass, /* last= */ true, errp)) {
         return false;
     }
     err = mig_stream_write_body(src->s, MIG_REC_PASS, MIG_FLAG_LAST, &body,
@@ -704,14 +720,16 @@ static void go_on(Source *src, GError **error)
 static void use_last_words(Source *src, GError **error)
 {
     GError *reason = NULL;
+    bool channel_broke = src->ram && mig_ram_channel_broke(src->ram);
 
-    if (!src->ret ||
-        !(mig_stream_is_broken(src->s) || mig_return_has_ended(src->ret))) {
+    if (!src->ret || !(mig_stream_is_broken(src->s) || channel_broke ||
+                       mig_return_has_ended(src->ret))) {
         return;
     }
     mig_stream_end_writes(src->s);
     (void)mig_return_error(src->ret, &reason);
-    if (src->stage == STAGE_INACTIVE) { /* the VM is lost: say both */
+    /* Say both: the VM is lost, or the destination may not know which. */
+    if (src->stage == STAGE_INACTIVE || channel_broke) {
         g_prefix_error(error, "%s; ", reason->message);
         g_clear_error(&reason);
         return;
@@ -735,9 +753,10 @@ static void tear_down(Source *src)
     if (src->stage < STAGE_RUN_SENT) {
         mig_link_discard(&src->link);
     }
+    g_clear_pointer(&src->ram, mig_ram_sender_free);
+    g_clear_pointer(&src->channels, g_ptr_array_unref);
     mig_link_done(&src->link);
     stop_tracking(src);
-    g_clear_pointer(&src->ram, mig_ram_sender_free);
     g_clear_pointer(&src->dirty, g_free);
     mig_chunks_done(&src->chunks);
 }
@@ -754,9 +773,18 @@ static bool migrate(Source *src, GError **errp)
     return precopy(src, errp) && switch_over(src, errp);
 }
 
+static void free_channel(void *channel)
+{
+    mig_stream_free(channel);
+}
+
 void mig_source_run(void *arg)
 {
-    Source src = { .m = arg, .vm = ((Migration *)arg)->vm };
+    Source src = {
+        .m = arg,
+        .vm = ((Migration *)arg)->vm,
+        .channels = g_ptr_array_new_with_free_func(free_channel),
+    };
     GError *error = NULL;
     bool ok = migrate(&src, &error);
     bool cancelled;

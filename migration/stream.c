@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "util/error.h"
+#include "util/thread.h"
 
 #define BUFFER_BYTES 4096u
 #define DRAIN_BYTES (64u << 10)
@@ -28,10 +29,10 @@
 struct MigStream {
     /* Immutable. */
     VmChannel *ch;
+    MigStream *trunk; /* or NULL */
 
     /* Reading thread only. */
     uint64_t read_digest;
-    uint64_t bytes_read;
     size_t at, filled;
     uint8_t buf[BUFFER_BYTES];
 
@@ -40,8 +41,14 @@ struct MigStream {
     uint64_t write_digest;
     uint64_t records_written;
 
-    /* Atomic, relaxed: a counter that others display. */
-    _Atomic uint64_t bytes_written;
+    /* Atomic, relaxed: counters that others display. Those of a branch are
+     * the trunk's. */
+    _Atomic uint64_t bytes_read, bytes_written;
+
+    /* Protected by lock (rank VM_RANK_LEAF). */
+    VmMutex lock;
+    bool is_cut;
+    GPtrArray *branches; /* of MigStream, borrowed */
 };
 
 MigStream *mig_stream_new(VmChannel *take_ch)
@@ -50,15 +57,42 @@ MigStream *mig_stream_new(VmChannel *take_ch)
 
     s->ch = take_ch;
     s->read_digest = s->write_digest = MIG_DIGEST_INIT;
+    s->branches = g_ptr_array_new();
+    vm_mutex_init(&s->lock, VM_RANK_LEAF);
     return s;
+}
+
+static void detach(MigStream *s)
+{
+    vm_mutex_lock(&s->trunk->lock);
+    (void)g_ptr_array_remove_fast(s->trunk->branches, s);
+    vm_mutex_unlock(&s->trunk->lock);
 }
 
 void mig_stream_free(MigStream *s)
 {
-    if (s) {
-        vm_channel_free(s->ch);
-        g_free(s);
+    if (!s) {
+        return;
     }
+    if (s->trunk) {
+        detach(s);
+    }
+    g_assert(s->branches->len == 0);
+    g_ptr_array_unref(s->branches);
+    vm_mutex_done(&s->lock);
+    vm_channel_free(s->ch);
+    g_free(s);
+}
+
+void mig_stream_attach(MigStream *trunk, MigStream *branch)
+{
+    branch->trunk = trunk;
+    vm_mutex_lock(&trunk->lock);
+    g_ptr_array_add(trunk->branches, branch);
+    if (trunk->is_cut) {
+        vm_channel_shutdown(branch->ch);
+    }
+    vm_mutex_unlock(&trunk->lock);
 }
 
 VmChannel *mig_stream_channel(const MigStream *s)
@@ -69,6 +103,24 @@ VmChannel *mig_stream_channel(const MigStream *s)
 void mig_stream_cut(MigStream *s)
 {
     vm_channel_shutdown(s->ch);
+    vm_mutex_lock(&s->lock);
+    s->is_cut = true;
+    vm_mutex_unlock(&s->lock);
+    mig_stream_cut_branches(s);
+}
+
+void mig_stream_cut_branches(MigStream *s)
+{
+    vm_mutex_lock(&s->lock);
+    for (guint i = 0; i < s->branches->len; i++) {
+        vm_channel_shutdown(((MigStream *)s->branches->pdata[i])->ch);
+    }
+    vm_mutex_unlock(&s->lock);
+}
+
+void mig_stream_end_reads(MigStream *s)
+{
+    vm_channel_end_reads(s->ch);
 }
 
 void mig_stream_end_writes(MigStream *s)
@@ -84,7 +136,8 @@ void mig_stream_set_deadline(MigStream *s, int64_t deadline_ns)
 
 uint64_t mig_stream_bytes_read(const MigStream *s)
 {
-    return s->bytes_read;
+    return atomic_load_explicit(&(s->trunk ? s->trunk : s)->bytes_read,
+                                memory_order_relaxed);
 }
 
 uint64_t mig_stream_read_digest(const MigStream *s)
@@ -109,7 +162,20 @@ bool mig_stream_is_broken(const MigStream *s)
 
 uint64_t mig_stream_bytes_written(const MigStream *s)
 {
-    return atomic_load_explicit(&s->bytes_written, memory_order_relaxed);
+    return atomic_load_explicit(&(s->trunk ? s->trunk : s)->bytes_written,
+                                memory_order_relaxed);
+}
+
+static void count_read(MigStream *s, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&(s->trunk ? s->trunk : s)->bytes_read, bytes,
+                              memory_order_relaxed);
+}
+
+static void count_written(MigStream *s, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&(s->trunk ? s->trunk : s)->bytes_written, bytes,
+                              memory_order_relaxed);
 }
 
 static int fill_buffer(MigStream *s)
@@ -148,7 +214,7 @@ int mig_stream_read_control(MigStream *s, void *buf, size_t len)
         }
         got += take_buffered(s, (uint8_t *)buf + got, len - got);
     }
-    s->bytes_read += len;
+    count_read(s, len);
     s->read_digest = mig_digest(s->read_digest, buf, len);
     return 0;
 }
@@ -162,7 +228,7 @@ int mig_stream_read_payload(MigStream *s, void *buf, size_t len)
         r = vm_channel_read_full(s->ch, (uint8_t *)buf + got, len - got);
     }
     if (r == 0) {
-        s->bytes_read += len;
+        count_read(s, len);
     }
     return r;
 }
@@ -204,7 +270,7 @@ static int write_all(MigStream *s, struct iovec *iov, int iovcnt,
         s->broken = true; /* (2) */
         return r;
     }
-    atomic_fetch_add_explicit(&s->bytes_written, bytes, memory_order_relaxed);
+    count_written(s, bytes);
     s->records_written++;
     return 0;
 }
@@ -270,6 +336,10 @@ const char *mig_record_to_string(unsigned type)
         return "RUN";
     case MIG_REC_MOVE:
         return "MOVE";
+    case MIG_REC_CHANNEL:
+        return "CHANNEL";
+    case MIG_REC_SYNC:
+        return "SYNC";
     case MIG_REC_WELCOME:
         return "WELCOME";
     case MIG_REC_REFUSE:

@@ -30,8 +30,19 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigStream, mig_stream_free)
 /* Borrowed. */
 VmChannel *mig_stream_channel(const MigStream *s);
 
-/* Any thread, any time: both directions end, now. */
+/*
+ * branch is another connection of the same migration: both count their bytes
+ * together, and it is cut with trunk (at once, if trunk was). Before branch
+ * has a second thread; it is freed before trunk.
+ */
+void mig_stream_attach(MigStream *trunk, MigStream *branch);
+
+/* Any thread, any time: both directions end, now, of its branches too. */
 void mig_stream_cut(MigStream *s);
+/* Likewise, of its branches only. */
+void mig_stream_cut_branches(MigStream *s);
+/* Any thread, any time: reads come to the end of the stream, writes go on. */
+void mig_stream_end_reads(MigStream *s);
 /* Writing thread: the peer reads what was written, then end of file. */
 void mig_stream_end_writes(MigStream *s);
 

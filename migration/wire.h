@@ -24,9 +24,11 @@ G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 /* Feature bits (section 3.3), and those that this program knows. */
 #define MIG_FEATURE_ONE_WAY 0x1ull /* section 5.4 */
 #define MIG_FEATURE_MOVE 0x2ull    /* section 4.6 */
+#define MIG_FEATURE_CHANNELS 0x4ull /* section 4.7 */
 #define MIG_FEATURE_CHECKSUM 0x8ull /* section 4.2 */
-#define MIG_WIRE_FEATURES \
-    (MIG_FEATURE_ONE_WAY | MIG_FEATURE_MOVE | MIG_FEATURE_CHECKSUM)
+#define MIG_WIRE_FEATURES                                          \
+    (MIG_FEATURE_ONE_WAY | MIG_FEATURE_MOVE | MIG_FEATURE_CHANNELS | \
+     MIG_FEATURE_CHECKSUM)
 
 /* Limits (section 7). */
 #define MIG_HELLO_BYTES_MAX 4096u
@@ -49,6 +51,8 @@ typedef enum MigRecordType {
     MIG_REC_COMPLETE = 7,
     MIG_REC_RUN = 8,
     MIG_REC_MOVE = 9,
+    MIG_REC_CHANNEL = 10,
+    MIG_REC_SYNC = 11,
     /* Destination to source. */
     MIG_REC_WELCOME = 0x101,
     MIG_REC_REFUSE = 0x102,
@@ -63,7 +67,8 @@ typedef enum MigRecordType {
 /* Flags of a record: the low byte is for each type to define, and a bit that
  * the receiver does not know there is refused; the high byte is advisory. */
 #define MIG_FLAG_HISTORY 0x0001u /* CHUNK, ZERO_RANGE: history bytes follow */
-#define MIG_FLAG_LAST 0x0002u    /* CHUNK, PASS: sent while the VM is stopped */
+/* CHUNK, PASS, SYNC: sent while the VM is stopped. */
+#define MIG_FLAG_LAST 0x0002u
 #define MIG_FLAG_CHECKSUM 0x0004u /* CHUNK: checksums follow */
 #define MIG_FLAGS_ADVISORY 0xff00u
 
@@ -77,6 +82,9 @@ static_assert(sizeof(MigWireRecord) == 16, "migration-format.md 2.1");
 static_assert(offsetof(MigWireRecord, length) == 8, "migration-format.md 2.1");
 
 #define MIG_HELLO_ADAPTS_CHUNK 0x0001u
+/* How many channels: a byte of the flags. */
+#define MIG_HELLO_CHANNELS_SHIFT 8u
+#define MIG_CHANNELS_MAX 255u
 
 /* Followed by machine_bytes of name and ram_blocks MigWireRamBlocks. */
 typedef struct __attribute__((packed)) MigWireHello {
@@ -106,6 +114,7 @@ typedef struct __attribute__((packed)) MigWireRamBlock {
 } MigWireRamBlock;
 static_assert(sizeof(MigWireRamBlock) == 10, "migration-format.md 3.1");
 
+/* With channels, followed by a token. */
 typedef struct __attribute__((packed)) MigWireWelcome {
     uint16_t version;
     uint16_t reserved;
@@ -114,6 +123,26 @@ typedef struct __attribute__((packed)) MigWireWelcome {
     uint64_t budget_pages; /* UINT64_MAX: no limit */
 } MigWireWelcome;
 static_assert(sizeof(MigWireWelcome) == 24, "migration-format.md 3.2");
+
+#define MIG_TOKEN_BYTES 16u
+
+/* The first record of a channel. */
+typedef struct __attribute__((packed)) MigWireChannel {
+    uint8_t token[MIG_TOKEN_BYTES];
+    uint32_t index;
+    uint32_t reserved;
+} MigWireChannel;
+static_assert(sizeof(MigWireChannel) == 24, "migration-format.md 4.7");
+static_assert(offsetof(MigWireChannel, index) == 16, "4.7");
+
+typedef struct __attribute__((packed)) MigWireSync {
+    uint32_t pass;
+    uint32_t reserved;
+    uint64_t records; /* of this channel before this one, CHANNEL counted */
+    uint64_t digest;  /* section 5.3, of this channel, of all before this */
+} MigWireSync;
+static_assert(sizeof(MigWireSync) == 24, "migration-format.md 4.7");
+static_assert(offsetof(MigWireSync, digest) == 16, "4.7");
 
 typedef struct __attribute__((packed)) MigWirePlan {
     uint64_t ram_pages;

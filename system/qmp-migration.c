@@ -172,6 +172,7 @@ static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
 {
     Vm *vm = opaque;
     const char *authz = qmp_arg_str(args, "tls-authz");
+    const char *compression = qmp_arg_str(args, "multifd-compression");
     MigrationParameters p;
 
     if (!need_machine(vm, errp)) {
@@ -181,6 +182,10 @@ static bool run_set_parameters(void *opaque, Monitor *mon, json_object *args,
         return vm_error_set(errp, 0, "Parameter 'tls-authz' is not supported: "
                             "who has a certificate of the authority is "
                             "believed");
+    }
+    if (compression && strcmp(compression, "none") != 0) {
+        return vm_error_set(errp, 0, "Parameter 'multifd-compression': '%s' is "
+                            "not supported, only 'none' is", compression);
     }
     migration_get_parameters(vm->migration, &p);
     for (size_t i = 0; i < migration_parameter_count; i++) {
@@ -216,6 +221,7 @@ static bool run_query_parameters(void *opaque, Monitor *mon,
     qmp_put_str(*ret_value, "tls-creds", vm->tls_creds);
     qmp_put_str(*ret_value, "tls-hostname", vm->tls_hostname);
     qmp_put_str(*ret_value, "tls-authz", "");
+    qmp_put_str(*ret_value, "multifd-compression", "none");
     return true;
 }
 
@@ -234,6 +240,7 @@ static const struct {
     { "events", offsetof(Capabilities, events) },
     { "late-block-activate",
       offsetof(Capabilities, job.late_block_activate) },
+    { "multifd", offsetof(Capabilities, job.multifd) },
     { "pause-before-switchover",
       offsetof(Capabilities, job.pause_before_switchover) },
     { "return-path", offsetof(Capabilities, job.return_path) },
@@ -398,7 +405,7 @@ static json_object *migrate_ram(const MigrationInfo *info)
     qmp_put_u64(ram, "dirty-sync-count", info->dirty_sync_count);
     qmp_put_u64(ram, "postcopy-requests", 0);
     qmp_put_u64(ram, "page-size", RAM_PAGE_BYTES);
-    qmp_put_u64(ram, "multifd-bytes", 0);
+    qmp_put_u64(ram, "multifd-bytes", info->multifd_bytes);
     qmp_put_u64(ram, "pages-per-second", info->pages_per_second);
     qmp_put_u64(ram, "precopy-bytes", info->precopy_bytes);
     qmp_put_u64(ram, "downtime-bytes", info->downtime_bytes);
@@ -528,6 +535,8 @@ static const QmpArgument parameters_args[] = {
     { "cpu-throttle-increment", "size", .optional = true },
     { "cpu-throttle-tailslow", "bool", .optional = true },
     { "max-cpu-throttle", "size", .optional = true },
+    { "multifd-channels", "size", .optional = true },
+    { "multifd-compression", "str", .optional = true },
     { NULL },
 };
 static const QmpArgument announce_args[] = {

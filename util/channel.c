@@ -37,8 +37,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Migration opens a handful of connections at once. */
-#define LISTEN_BACKLOG 16
+/* Migration opens up to 256 connections at once, and a unix: socket whose
+ * backlog is full refuses. */
+#define LISTEN_BACKLOG 256
 
 /* A peer whose host died is noticed after about a minute of silence. */
 #define KEEPALIVE_IDLE_S 30
@@ -562,6 +563,11 @@ void vm_channel_end_writes(VmChannel *ch)
     (void)shutdown(ch->fd, SHUT_WR); /* or it is cut already */
 }
 
+void vm_channel_end_reads(VmChannel *ch)
+{
+    (void)shutdown(ch->fd, SHUT_RD); /* or it is cut already */
+}
+
 void vm_channel_shutdown(VmChannel *ch)
 {
     uint64_t one = 1;
@@ -775,6 +781,18 @@ VmChannel *vm_listener_accept(VmListener *listener, GError **errp)
             return NULL;
         }
     }
+}
+
+bool vm_listener_wait_ns(VmListener *listener, int64_t timeout_ns)
+{
+    struct pollfd fds[2] = {
+        { .fd = listener->fd, .events = POLLIN },
+        { .fd = listener->wake_fd, .events = POLLIN },
+    };
+    int64_t ms = timeout_ns / VM_NS_PER_MS + 1;
+
+    return timeout_ns > 0 &&
+           poll(fds, G_N_ELEMENTS(fds), (int)MIN(ms, 1000000)) != 0;
 }
 
 void vm_listener_shutdown(VmListener *listener)

@@ -109,6 +109,8 @@ typedef struct MigrationParameters {
     uint64_t throttle_trigger_threshold;
     uint64_t cpu_throttle_initial, cpu_throttle_increment, max_cpu_throttle;
     uint64_t cpu_throttle_tailslow; /* a bool */
+    /* With the capability multifd, as the source's job begins. */
+    uint64_t multifd_channels;
 } MigrationParameters;
 
 /* Their names, limits and defaults, which are QEMU's. */
@@ -143,6 +145,9 @@ typedef struct MigrationCapabilities {
     /* The source sends a checksum with each page. One way (file:, for example)
      * it always does. */
     bool checksum;
+    /* RAM goes by connections of its own: the source says, and a destination
+     * that listens takes them. */
+    bool multifd;
 } MigrationCapabilities;
 void migration_get_capabilities(const Migration *m,
                                 MigrationCapabilities *ret);
@@ -196,6 +201,7 @@ typedef struct MigrationInfo {
     /* vmemdirect part: payload by what the plan said, and paging by touch
      * while the job ran, at this side. */
     uint64_t sent_ram_bytes, sent_swap_bytes, zero_bytes;
+    uint64_t multifd_bytes;   /* source: of them, by channels */
     uint64_t from_swap_bytes; /* source: read from the swap file */
     uint64_t pages_in, pages_out;
     uint64_t destination_budget_bytes; /* as announced; UINT64_MAX none */

@@ -90,6 +90,9 @@ void vm_channel_set_write_limit(VmChannel *ch, int64_t limit_ns);
  * written, then end of file. */
 void vm_channel_end_writes(VmChannel *ch);
 
+/* Any thread, a socket: what has come is still read, then end of file. */
+void vm_channel_end_reads(VmChannel *ch);
+
 /*
  * Makes the reads and writes of all threads fail with -ECANCELED, those
  * that are asleep at once. The peer sees the end of the stream. Idempotent.
@@ -134,6 +137,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmListener, vm_listener_free)
 
 /* Where it really listens: "tcp:[::]:49152". Lives as long as listener. */
 const char *vm_listener_address(const VmListener *listener);
+
+/* Blocks until vm_listener_accept() would not, or for so long: false. */
+bool vm_listener_wait_ns(VmListener *listener, int64_t timeout_ns);
 
 /* Blocks for the next peer. After vm_listener_shutdown(): ECANCELED. */
 VmChannel *vm_listener_accept(VmListener *listener, GError **errp);

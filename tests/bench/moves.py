@@ -31,13 +31,14 @@ class Setup:
     memory, the rest is the kernel's swap."""
 
     def __init__(self, name, *, stock=False, source=None, destination=None,
-                 swap=None, capabilities=()):
+                 swap=None, capabilities=(), channels=2):
         self.name = name
         self.stock = stock
         self.source = source
         self.destination = destination
         self.swap = swap
         self.capabilities = capabilities
+        self.channels = channels  # with multifd
 
 
 SETUPS = (
@@ -48,6 +49,10 @@ SETUPS = (
           capabilities=('multifd',)),
     Setup('stock to swap 25 %', stock=True, swap=25),
     Setup('ours', source=ENOUGH, destination=ENOUGH),
+    Setup('ours multifd', source=ENOUGH, destination=ENOUGH,
+          capabilities=('multifd',)),
+    Setup('ours multifd 4', source=ENOUGH, destination=ENOUGH,
+          capabilities=('multifd',), channels=4),
     Setup('ours to 50 %', source=ENOUGH, destination=50),
     Setup('ours to 25 %', source=ENOUGH, destination=25),
     Setup('ours 50 % to 50 %', source=50, destination=50),
@@ -151,6 +156,8 @@ def set_capabilities(vms, setup):
         vm.run('migrate-set-capabilities', {'capabilities': [
             {'capability': name, 'state': True}
             for name in setup.capabilities]})
+        if 'multifd' in setup.capabilities:
+            vmtest.set_parameters(vm, multifd_channels=setup.channels)
 
 
 def converge(source, destination, uri, samples):

@@ -184,7 +184,7 @@ def capabilities():
         qmp = vm.client()
         assert set(current(qmp).values()) == {False}
         assert set(current(qmp)) == {"auto-converge", "checksum", "events",
-                                     "late-block-activate",
+                                     "late-block-activate", "multifd",
                                      "pause-before-switchover",
                                      "return-path"}
         assert qmp.ask("migrate-set-capabilities",
