@@ -78,10 +78,22 @@ def is_in(status):
 # The phases. Each brings a migration there, and leaves the destination held
 # if it has to be.
 
+def knocks(uri):
+    """Whether one who connects waits to be accepted: beside the socket that
+    listens there is one more of its name."""
+    path = uri[len('unix:'):]
+    with open('/proc/net/unix', encoding='ascii',
+              errors='surrogateescape') as sockets:
+        return sum(line.split()[-1] == path for line in sockets) > 1
+
+
 def in_setup(source, destination, uri):
+    # The status comes first: killed before it connects, the source would
+    # leave a destination that never hears of it.
     hold(destination)
     begin(source, uri)
-    wait_phase(source, is_in('setup'))
+    wait_phase(source, lambda info: info.get('status') == 'setup' and
+               knocks(uri))
 
 
 def in_first_pass(source, destination, uri):
