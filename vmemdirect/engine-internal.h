@@ -17,7 +17,9 @@ typedef struct VmdMessage VmdMessage;
 struct VmdMessage {
     VmdMessage *next;
     void (*run)(VmdEngine *vmd, VmdMessage *m);
-    bool done; /* for posters that wait; protected by the mailbox lock */
+    /* For posters that wait; protected by the mailbox lock. */
+    bool done;
+    VmCond *waiter; /* while one sleeps; else NULL */
 };
 
 /* An observation on its way to the pager; there is one at a time. */
@@ -52,10 +54,8 @@ struct VmdEngine {
     VmdWatchdog *watchdog; /* NULL: none */
     RamPlacement placement;
 
-    /* Mailbox, protected by lock (rank VM_RANK_PAGER). done: a message that
-     * somebody waits for has been run. */
+    /* Mailbox, protected by lock (rank VM_RANK_PAGER). */
     VmMutex lock;
-    VmCond done;
     VmdMessage *first, *last;
     VmdStats last_stats; /* as of the last answer */
 

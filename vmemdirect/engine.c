@@ -65,18 +65,26 @@ void vmd_engine_post(VmdEngine *vmd, VmdMessage *m)
 void vmd_engine_finish(VmdEngine *vmd, VmdMessage *m)
 {
     vm_mutex_lock(&vmd->lock);
-    m->done = true; /* the poster owns m from here on */
-    vm_cond_broadcast(&vmd->done);
-    vm_mutex_unlock(&vmd->lock);
+    m->done = true;
+    if (m->waiter) {
+        vm_cond_signal(m->waiter);
+    }
+    vm_mutex_unlock(&vmd->lock); /* the poster owns m from here on */
 }
 
+/* A condition for each who waits: many may, and only one has its answer. */
 void vmd_engine_wait(VmdEngine *vmd, VmdMessage *m)
 {
+    VmCond answered;
+
+    vm_cond_init(&answered);
     vm_mutex_lock(&vmd->lock);
+    m->waiter = &answered;
     while (!m->done) {
-        vm_cond_wait(&vmd->done, &vmd->lock);
+        vm_cond_wait(&answered, &vmd->lock);
     }
     vm_mutex_unlock(&vmd->lock);
+    vm_cond_done(&answered);
 }
 
 static void run_messages(VmdEngine *vmd)
@@ -152,17 +160,22 @@ static void run_patient_call(VmdEngine *vmd, VmdMessage *m)
 
 static bool wait_unless_stalled(VmdEngine *vmd, VmdMessage *m)
 {
+    VmCond answered;
     bool done;
 
+    vm_cond_init(&answered);
     vm_mutex_lock(&vmd->lock);
+    m->waiter = &answered;
     while (!m->done) {
-        if (!vm_cond_wait_ns(&vmd->done, &vmd->lock, PATIENCE_NS) &&
+        if (!vm_cond_wait_ns(&answered, &vmd->lock, PATIENCE_NS) &&
             !m->done && vmd_watchdog_stalled(vmd->watchdog)) {
             break;
         }
     }
     done = m->done;
+    m->waiter = NULL;
     vm_mutex_unlock(&vmd->lock);
+    vm_cond_done(&answered);
     return done;
 }
 
@@ -627,7 +640,6 @@ VmdEngine *vmd_engine_new(const VmdConfig *cfg, void *base, uint64_t bytes,
     vmd->pulse = (VmdPulse)VMD_PULSE_INIT;
     vmd->placement = (RamPlacement){ &vmd_engine_placement_ops, vmd };
     vm_mutex_init(&vmd->lock, VM_RANK_PAGER);
-    vm_cond_init(&vmd->done);
     if (!set_up(vmd, cfg, events, opaque, errp)) {
         vmd_engine_free(vmd);
         return NULL;
@@ -664,7 +676,6 @@ void vmd_engine_free(VmdEngine *vmd)
     }
     vm_close_fd(&vmd->swap_fd);
     vm_close_fd(&vmd->event_fd);
-    vm_cond_done(&vmd->done);
     vm_mutex_done(&vmd->lock);
     g_free(vmd->swap_path);
     g_free(vmd);
