@@ -6,9 +6,17 @@
  * device's latency to read. EXPORT_WINDOW of them are under way while the
  * oldest is being sent, so that device and network both stay busy. Who sends
  * takes the oldest: the source's thread when the window is full, or, if there
- * are channels, the thread of each, which sleeps when there is none.
+ * are channels, the thread of each, which sleeps when none is READY.
  *
- *   FREE --start_export()--> READING --claimed--> SENDING --sent, ended--> FREE
+ *   FREE --start_export()--> READING --export_done()--> READY --claimed--+
+ *    ^                                                                   |
+ *    +-------------------------sent, ended------------------ SENDING <---+
+ *
+ * A wake-up costs as much as many pages, and a dirty pass may have a few pages
+ * of each of thousands of chunks. So who wakes a channel's thread wakes one,
+ * which takes several small chunks, and wakes the next if it leaves some; and
+ * the source's thread, once it has to wait, waits until half of the window is
+ * free.
  *
  * Nothing is copied: the payload leaves from the export's own buffer or
  * from the guest's pages, which export_start() pinned. A page of the latter
@@ -45,27 +53,30 @@
 #include "util/error.h"
 
 #define EXPORT_WINDOW 16u
+/* Of small chunks, by a channel's thread. */
+#define CLAIM_MAX 8u
 /* How often a pass is made, or made longer, for chunks to change places: a
  * guest whose hot chunks are always others would never arrive. */
 #define EXCHANGES_MAX 3u
 
 typedef enum SlotState {
     SLOT_FREE,
-    SLOT_READING, /* its export is under way, or waits to be sent */
+    SLOT_READING, /* its export is under way */
+    SLOT_READY,   /* it waits to be sent */
     SLOT_SENDING, /* of the thread that claimed it */
 } SlotState;
 
 typedef struct ExportSlot {
-    /* Immutable while READING. */
+    /* Immutable while READY. */
     RamExport e;
     MigRamSender *sender;
     RamPlace place;
     bool by_stream; /* not by a channel: (4), or there is none */
     uint64_t order;
+    uint64_t pages; /* wanted */
 
     /* Protected by lock. */
     SlotState state;
-    bool done; /* the export */
 } ExportSlot;
 
 typedef struct Worker {
@@ -98,9 +109,14 @@ struct MigRamSender {
 
     /* Protected by lock (rank VM_RANK_LEAF). */
     VmMutex lock;
-    VmCond cond;
+    VmCond room; /* for the source's thread: busy is at most wake_at, one that
+                  * goes by the stream is READY, or error */
+    VmCond work; /* for one worker: one that goes by a channel is READY; for
+                  * all: stop */
     uint64_t payload_pages;
     unsigned busy;  /* slots that are not FREE */
+    unsigned wake_at;
+    bool called;    /* a worker that was woken has not looked yet */
     bool over;      /* nothing is sent any more */
     bool stop;      /* workers shall end */
     GError *error;  /* of the first worker that failed; or NULL */
@@ -123,20 +139,32 @@ static bool map_buffers(MigRamSender *s, GError **errp)
     return true;
 }
 
+static void call_worker_locked(MigRamSender *s)
+{
+    if (!s->called) {
+        s->called = true;
+        vm_cond_signal(&s->work);
+    }
+}
+
 static void export_done(RamExport *e)
 {
     ExportSlot *slot = e->opaque;
     MigRamSender *s = slot->sender;
 
     vm_mutex_lock(&s->lock);
-    slot->done = true;
-    vm_cond_broadcast(&s->cond);
+    slot->state = SLOT_READY;
+    if (slot->by_stream) {
+        vm_cond_signal(&s->room);
+    } else {
+        call_worker_locked(s);
+    }
     vm_mutex_unlock(&s->lock);
 }
 
 static void worker_run(void *arg);
 static void set_over(MigRamSender *s);
-static bool drain_window(MigRamSender *s, unsigned limit, GError **errp);
+static bool drain_window(MigRamSender *s, GError **errp);
 
 static void start_workers(MigRamSender *s)
 {
@@ -155,7 +183,7 @@ static void stop_workers(MigRamSender *s)
 {
     vm_mutex_lock(&s->lock);
     s->stop = true;
-    vm_cond_broadcast(&s->cond);
+    vm_cond_broadcast(&s->work);
     vm_mutex_unlock(&s->lock);
     for (guint i = 0; s->workers && i < s->c.channels->len; i++) {
         vm_thread_join(s->workers[i].thread);
@@ -171,7 +199,8 @@ MigRamSender *mig_ram_sender_new(const MigRamSenderConfig *config,
 
     s->c = *config;
     vm_mutex_init(&s->lock, VM_RANK_LEAF);
-    vm_cond_init(&s->cond);
+    vm_cond_init(&s->room);
+    vm_cond_init(&s->work);
     s->chunk_pages = p->ops->chunk_pages(p->opaque);
     s->total_pages = ram_block_pages(config->ram);
     s->chunks = (uint32_t)((s->total_pages + s->chunk_pages - 1) /
@@ -199,14 +228,15 @@ void mig_ram_sender_free(MigRamSender *s)
         return;
     }
     set_over(s);
-    (void)drain_window(s, 0, NULL); /* (3) */
+    (void)drain_window(s, NULL); /* (3) */
     stop_workers(s);
     g_assert(s->busy == 0); /* (3) */
     if (s->buffers) {
         (void)munmap(s->buffers, s->chunk_bytes * s->window);
     }
     g_clear_error(&s->error);
-    vm_cond_done(&s->cond);
+    vm_cond_done(&s->work);
+    vm_cond_done(&s->room);
     vm_mutex_done(&s->lock);
     g_free(s->place);
     g_free(s);
@@ -393,7 +423,16 @@ static bool send_chunk(MigRamSender *s, const ExportSlot *slot,
 
 /* -- the window --------------------------------------------------------- */
 
-/* READING, of one kind, and started before all others of it; or NULL. */
+/* By the stream chunks go in the order in which they were started, so the
+ * oldest may be READING; by channels in the order in which they are READY. */
+static bool may_be_next(const ExportSlot *slot, bool by_stream)
+{
+    return (slot->state == SLOT_READY ||
+            (slot->state == SLOT_READING && by_stream)) &&
+           slot->by_stream == by_stream;
+}
+
+/* Or NULL. */
 static ExportSlot *oldest_locked(MigRamSender *s, bool by_stream)
 {
     ExportSlot *oldest = NULL;
@@ -401,22 +440,12 @@ static ExportSlot *oldest_locked(MigRamSender *s, bool by_stream)
     for (unsigned i = 0; i < s->window; i++) {
         ExportSlot *slot = &s->slots[i];
 
-        if (slot->state == SLOT_READING && slot->by_stream == by_stream &&
+        if (may_be_next(slot, by_stream) &&
             (!oldest || slot->order < oldest->order)) {
             oldest = slot;
         }
     }
     return oldest;
-}
-
-/* The slot is the calling thread's, and its export is done. */
-static void claim_locked(MigRamSender *s, ExportSlot *slot)
-    VM_REQUIRES(s->lock)
-{
-    slot->state = SLOT_SENDING;
-    while (!slot->done) {
-        vm_cond_wait(&s->cond, &s->lock);
-    }
 }
 
 static bool is_over(MigRamSender *s)
@@ -436,7 +465,9 @@ static void end_slot(MigRamSender *s, ExportSlot *slot)
     vm_mutex_lock(&s->lock);
     slot->state = SLOT_FREE;
     s->busy--;
-    vm_cond_broadcast(&s->cond);
+    if (s->busy <= s->wake_at) {
+        vm_cond_signal(&s->room);
+    }
     vm_mutex_unlock(&s->lock);
 }
 
@@ -467,6 +498,14 @@ static bool finish_slot(MigRamSender *s, ExportSlot *slot, MigStream *stream,
     return ok;
 }
 
+static void set_busy(MigRamSender *s, ExportSlot *slot, bool busy)
+{
+    vm_mutex_lock(&s->lock);
+    slot->state = busy ? SLOT_READING : SLOT_FREE;
+    s->busy += busy ? 1 : -1;
+    vm_mutex_unlock(&s->lock);
+}
+
 static bool start_export(MigRamSender *s, ExportSlot *slot, ChunkNo chunk,
                          const unsigned long *want, GError **errp)
 {
@@ -474,38 +513,42 @@ static bool start_export(MigRamSender *s, ExportSlot *slot, ChunkNo chunk,
     int err;
 
     slot->order = s->next_order++;
+    slot->pages = vm_bitmap_count(want, 0, RAM_CHUNK_PAGES_MAX);
     slot->e.chunk = chunk;
     memcpy(slot->e.want, want, sizeof(slot->e.want));
     memset(slot->e.zero, 0, sizeof(slot->e.zero));
     memset(slot->e.in_buf, 0, sizeof(slot->e.in_buf));
     slot->e.result = 0;
-    slot->done = false;
+    set_busy(s, slot, true);
     err = p->ops->export_start(p->opaque, &slot->e);
     if (err < 0) {
+        set_busy(s, slot, false);
         return vm_error_set(errp, -err, "cannot read chunk %" PRIu32
                                         " of guest RAM", chunk);
     }
-    vm_mutex_lock(&s->lock);
-    slot->state = SLOT_READING;
-    s->busy++;
-    vm_cond_broadcast(&s->cond);
-    vm_mutex_unlock(&s->lock);
     return true;
 }
 
-/* Waits until at most limit slots are busy, or workers have failed: NULL; or
- * there is a slot for the source's thread to finish. */
-static ExportSlot *claim_above(MigRamSender *s, unsigned limit)
+/*
+ * NULL: at most limit slots are busy, or workers have failed. Else there is
+ * one for the source's thread to finish. Once it has to wait for workers, it
+ * does until at most low slots are busy.
+ */
+static ExportSlot *claim_above(MigRamSender *s, unsigned limit, unsigned low)
 {
     ExportSlot *slot = NULL;
 
     vm_mutex_lock(&s->lock);
     while (s->busy > limit && (s->over || !s->error) &&
            !(slot = oldest_locked(s, /* by_stream= */ true))) {
-        vm_cond_wait(&s->cond, &s->lock);
+        s->wake_at = limit = low;
+        vm_cond_wait(&s->room, &s->lock);
+    }
+    while (slot && slot->state != SLOT_READY) {
+        vm_cond_wait(&s->room, &s->lock);
     }
     if (slot) {
-        claim_locked(s, slot);
+        slot->state = SLOT_SENDING;
     }
     vm_mutex_unlock(&s->lock);
     return slot;
@@ -524,17 +567,23 @@ static bool check_workers(MigRamSender *s, GError **errp)
     return ok;
 }
 
-/* Until at most limit chunks are under way. */
-static bool drain_window(MigRamSender *s, unsigned limit, GError **errp)
+/* Until at most limit chunks are under way; claim_above() says what low is. */
+static bool drain_to(MigRamSender *s, unsigned limit, unsigned low,
+                     GError **errp)
 {
     ExportSlot *slot;
 
-    while ((slot = claim_above(s, limit))) {
+    while ((slot = claim_above(s, limit, low))) {
         if (!finish_slot(s, slot, s->c.stream, errp)) {
             return false;
         }
     }
     return check_workers(s, errp);
+}
+
+static bool drain_window(MigRamSender *s, GError **errp)
+{
+    return drain_to(s, 0, 0, errp);
 }
 
 static ExportSlot *free_slot(MigRamSender *s)
@@ -557,7 +606,7 @@ static bool push_chunk(MigRamSender *s, ChunkNo chunk,
     ExportSlot *slot;
     bool is_new;
 
-    if (!drain_window(s, s->window - 1, errp)) {
+    if (!drain_to(s, s->window - 1, s->window / 2, errp)) {
         return false;
     }
     slot = free_slot(s);
@@ -578,20 +627,29 @@ static void set_over(MigRamSender *s)
 
 /* -- channels ----------------------------------------------------------- */
 
-/* NULL: the worker shall end. */
-static ExportSlot *claim_for_channel(MigRamSender *s)
+/* As many as are about a chunk together. 0: the worker shall end. */
+static unsigned claim_for_channel(MigRamSender *s, ExportSlot **ret)
 {
-    ExportSlot *slot = NULL;
+    ExportSlot *slot;
+    uint64_t pages = 0;
+    unsigned n = 0;
 
     vm_mutex_lock(&s->lock);
-    while (!s->stop && !(slot = oldest_locked(s, /* by_stream= */ false))) {
-        vm_cond_wait(&s->cond, &s->lock);
+    while (!(slot = oldest_locked(s, /* by_stream= */ false)) && !s->stop) {
+        vm_cond_wait(&s->work, &s->lock);
     }
+    while (slot && n < CLAIM_MAX && pages < s->chunk_pages) {
+        slot->state = SLOT_SENDING;
+        pages += slot->pages;
+        ret[n++] = slot;
+        slot = oldest_locked(s, /* by_stream= */ false);
+    }
+    s->called = false;
     if (slot) {
-        claim_locked(s, slot);
+        call_worker_locked(s);
     }
     vm_mutex_unlock(&s->lock);
-    return slot;
+    return n;
 }
 
 /* "connection 2 of 4: ", and TLS's words. */
@@ -613,25 +671,31 @@ static void worker_failed(Worker *w, GError *take_error)
     if (!s->error) {
         s->error = g_steal_pointer(&take_error);
     }
-    vm_cond_broadcast(&s->cond);
+    vm_cond_signal(&s->room);
     vm_mutex_unlock(&s->lock);
     g_clear_error(&take_error);
+}
+
+static void worker_send(Worker *w, ExportSlot *slot)
+{
+    GError *error = NULL;
+
+    if (!send_slot(w->sender, slot, w->channel, &error)) {
+        worker_failed(w, error); /* before the slot looks sent */
+    }
+    end_slot(w->sender, slot);
 }
 
 static void worker_run(void *arg)
 {
     Worker *w = arg;
-    MigRamSender *s = w->sender;
-    ExportSlot *slot;
+    ExportSlot *slots[CLAIM_MAX];
+    unsigned n;
 
-    while ((slot = claim_for_channel(s))) {
-        GError *error = NULL;
-        bool ok = send_slot(s, slot, w->channel, &error);
-
-        if (!ok) {
-            worker_failed(w, error); /* before the slot looks sent */
+    while ((n = claim_for_channel(w->sender, slots)) > 0) {
+        for (unsigned i = 0; i < n; i++) {
+            worker_send(w, slots[i]);
         }
-        end_slot(s, slot);
     }
 }
 
@@ -763,7 +827,7 @@ static bool send_planned(MigRamSender *s, const MigPlan *plan, GError **errp)
             return false;
         }
     }
-    return drain_window(s, 0, errp);
+    return drain_window(s, errp);
 }
 
 bool mig_ram_send_all(MigRamSender *s, GError **errp)
@@ -926,7 +990,7 @@ bool mig_ram_send_dirty(MigRamSender *s, unsigned long *dirty, bool stopped,
         take_dirty(s, dirty, chunk, want);
         ok = push_chunk(s, chunk, want, /* by_stream= */ false, errp);
     }
-    ok = ok && end_exchange(s, exchange, errp) && drain_window(s, 0, errp);
+    ok = ok && end_exchange(s, exchange, errp) && drain_window(s, errp);
     if (!ok) {
         set_over(s);
     }
