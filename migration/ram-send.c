@@ -252,6 +252,11 @@ uint64_t mig_ram_payload_pages(MigRamSender *s)
     return pages;
 }
 
+uint64_t mig_ram_chunks_sent(const MigRamSender *s)
+{
+    return s->next_order;
+}
+
 bool mig_ram_channel_broke(MigRamSender *s)
 {
     bool broke;
@@ -887,6 +892,14 @@ static unsigned long *written_chunks(const MigRamSender *s,
         at = ((uint64_t)chunk + 1) * s->chunk_pages;
     }
     return written;
+}
+
+uint64_t mig_ram_dirty_chunks(const MigRamSender *s,
+                              const unsigned long *dirty)
+{
+    g_autofree unsigned long *written = written_chunks(s, dirty);
+
+    return vm_bitmap_count(written, 0, s->chunks);
 }
 
 bool mig_ram_wants_exchange(const MigRamSender *s, const unsigned long *dirty)

@@ -49,5 +49,10 @@ bool mig_ram_sync_channels(MigRamSender *s, uint32_t pass, bool last,
 /* A channel broke, and that is why sending failed. */
 bool mig_ram_channel_broke(MigRamSender *s);
 uint64_t mig_ram_payload_pages(MigRamSender *s);
+/* Chunks sent so far, those of ZERO_RANGE not counted. */
+uint64_t mig_ram_chunks_sent(const MigRamSender *s);
+/* In how many chunks the pages are. */
+uint64_t mig_ram_dirty_chunks(const MigRamSender *s,
+                              const unsigned long *dirty);
 
 #endif

@@ -46,6 +46,7 @@
 
 #include "chunk-size.h"
 #include "devices.h"
+#include "estimate.h"
 #include "hello.h"
 #include "link.h"
 #include "multifd-connect.h"
@@ -58,9 +59,6 @@
 
 /* While nothing is sent, a destination that has gone is noticed so soon. */
 #define PAUSE_LOOK_NS (200 * VM_NS_PER_MS)
-/* A pass that sent less measures latency, or the search for zero pages: it
- * can only raise the estimate. */
-#define BANDWIDTH_SAMPLE_BYTES (1u << 20)
 
 typedef enum SourceStage {
     STAGE_RUNNING,
@@ -95,11 +93,12 @@ typedef struct Source {
     bool was_running;
     bool tracking;
     uint32_t pass;
-    double bytes_per_ns; /* 0: not known yet */
+    MigEstimate estimate;
     MigThrottle throttle;
     int64_t pass_start_ns;
     uint64_t pass_start_bytes;
     uint64_t pass_start_pages;
+    uint64_t pass_start_chunks;
     int64_t last_sync_ns;
     int64_t stop_ns; /* when the stop began */
     uint64_t devices;
@@ -324,19 +323,17 @@ static void begin_pass(Source *src)
                                              info->duplicate_pages);
     src->pass_start_ns = vm_clock_ns();
     src->pass_start_bytes = mig_stream_bytes_written(src->s);
+    src->pass_start_chunks = mig_ram_chunks_sent(src->ram);
 }
 
-static void estimate_bandwidth(Source *src)
+static void measure_pass(Source *src)
 {
     uint64_t bytes = mig_stream_bytes_written(src->s) - src->pass_start_bytes;
     int64_t ns = MAX(vm_clock_ns() - src->pass_start_ns, 1);
 
-    double sample = MAX((double)bytes / (double)ns, 1e-9);
-
-    if (bytes < BANDWIDTH_SAMPLE_BYTES) {
-        sample = MAX(sample, src->bytes_per_ns);
-    }
-    src->bytes_per_ns = sample;
+    mig_estimate_pass(&src->estimate, bytes,
+                      mig_ram_chunks_sent(src->ram) - src->pass_start_chunks,
+                      ns);
     MIG_INFO(src->m, {
         info->mbps = (double)bytes * 8e3 / (double)ns;
         info->pages_per_second =
@@ -366,7 +363,7 @@ static bool end_pass(Source *src, GError **errp)
     if (err < 0) {
         return mig_stream_send_error(err, errp);
     }
-    estimate_bandwidth(src);
+    measure_pass(src);
     return true;
 }
 
@@ -400,15 +397,17 @@ static uint64_t dirty_bytes(const Source *src)
 static bool rest_fits(Source *src)
 {
     MigrationParameters p;
-    double bytes = (double)dirty_bytes(src);
-    double expected_ms;
+    uint64_t bytes = dirty_bytes(src);
+    double expected_ms = mig_estimate_ns(
+        &src->estimate, bytes, mig_ram_dirty_chunks(src->ram, src->dirty)) /
+        (double)VM_NS_PER_MS;
 
     vm_mutex_lock(&src->m->lock);
     p = src->m->parameters;
-    expected_ms = p.switchover_bandwidth_bytes_per_s
-                      ? bytes * 1e3 /
-                            (double)p.switchover_bandwidth_bytes_per_s
-                      : bytes / src->bytes_per_ns / 1e6;
+    if (p.switchover_bandwidth_bytes_per_s) {
+        expected_ms = (double)bytes * 1e3 /
+                      (double)p.switchover_bandwidth_bytes_per_s;
+    }
     src->m->info.expected_downtime_ms = (int64_t)expected_ms;
     vm_mutex_unlock(&src->m->lock);
     return expected_ms <= (double)p.downtime_limit_ms;
