@@ -288,7 +288,9 @@ static bool await_source(Destination *d, MigHello *ret, GError **errp)
 static bool start_channels(Destination *d, unsigned count, uint8_t *ret_token,
                            GError **errp)
 {
-    if (getrandom(ret_token, MIG_TOKEN_BYTES, 0) != MIG_TOKEN_BYTES) {
+    if (d->m->token) {
+        memcpy(ret_token, d->m->token, MIG_TOKEN_BYTES);
+    } else if (getrandom(ret_token, MIG_TOKEN_BYTES, 0) != MIG_TOKEN_BYTES) {
         return vm_error_set(errp, errno, "no random bytes");
     }
     d->multifd = mig_multifd_new(d->m, d->s, d->ram, count, ret_token);

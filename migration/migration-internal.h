@@ -47,6 +47,7 @@ struct Migration {
     TlsCreds *tls_creds; /* or NULL */
     char *tls_hostname;  /* or NULL */
     MigWaits waits;      /* tests shorten them */
+    const uint8_t *token; /* of 4.7, for tests; NULL: random bytes */
     MigrationCapabilities capabilities;
 
     /* Protected by lock. */

@@ -11,6 +11,7 @@
  * is the first connection, n the n-th channel.
  */
 #include "fake-vm.h"
+#include "golden.h"
 
 #include <string.h>
 
@@ -30,6 +31,8 @@ static const FakeVmConfig paged = { PAGES, CHUNK, 10 * CHUNK, NULL, 0 };
 /* -- a relay of many connections ---------------------------------------- */
 
 #define RELAYED_MAX 12u
+/* Into a channel: within the payload of its first CHUNK of several pages. */
+#define DAMAGE_AT 5000u
 
 typedef struct Relay Relay;
 
@@ -37,8 +40,9 @@ typedef struct Way {
     Relay *relay;
     VmChannel *from, *to;
     VmThread *thread;
-    unsigned number;
+    unsigned number; /* of the connection */
     bool there;
+    GByteArray *record; /* or NULL */
     uint64_t bytes;
 } Way;
 
@@ -55,7 +59,8 @@ struct Relay {
     int slow;         /* each read of this one takes a millisecond longer */
     int swallow;      /* this one never arrives */
     int impostor;     /* the token of this one is changed */
-    GByteArray *record; /* of what goes there by connection 1; or NULL */
+    int damage;       /* a bit of the first chunk's payload, by this one */
+    GByteArray *records[2 * RELAYED_MAX]; /* by way; or NULL */
 };
 
 static void way_run(void *arg)
@@ -80,8 +85,12 @@ static void way_run(void *arg)
             g_assert_cmpuint(len, >, sizeof(MigWireRecord));
             buf[sizeof(MigWireRecord)] ^= 1;
         }
-        if (w->there && w->number == 1 && r->record) {
-            g_byte_array_append(r->record, buf, (guint)len);
+        if (w->there && (int)w->number == r->damage &&
+            w->bytes <= DAMAGE_AT && w->bytes + len > DAMAGE_AT) {
+            buf[DAMAGE_AT - w->bytes] ^= 1;
+        }
+        if (w->record) {
+            g_byte_array_append(w->record, buf, (guint)len);
         }
         if (len && vm_channel_write_full(w->to, buf, len) < 0) {
             break;
@@ -105,6 +114,7 @@ static void start_way(Relay *r, unsigned i, VmChannel *from, VmChannel *to)
     w->to = to;
     w->number = i / 2;
     w->there = i % 2 == 0;
+    w->record = r->records[i];
     w->thread = vm_thread_new("relay", way_run, w);
 }
 
@@ -130,11 +140,19 @@ static void relay_run(void *arg)
     }
 }
 
+/* What goes there by a connection, or comes back: once relay_free() has
+ * returned it is all there. Before the job. */
+static GByteArray *relay_record(Relay *r, unsigned number, bool there)
+{
+    r->records[2 * number + !there] = g_byte_array_new();
+    return g_byte_array_ref(r->records[2 * number + !there]);
+}
+
 static Relay *relay_new(FakePair *p)
 {
     Relay *r = g_new0(Relay, 1);
 
-    r->cut = r->slow = r->swallow = r->impostor = -1;
+    r->cut = r->slow = r->swallow = r->impostor = r->damage = -1;
     r->uri = g_strdup_printf("unix:%s/many", p->dir);
     r->to_uri = g_strdup(p->uri);
     r->listener = vm_listener_new(r->uri, NULL);
@@ -161,7 +179,9 @@ static void relay_free(Relay *r)
         vm_channel_free(r->ends[i]);
     }
     vm_listener_free(r->listener);
-    g_clear_pointer(&r->record, g_byte_array_unref);
+    for (unsigned i = 0; i < 2 * RELAYED_MAX; i++) {
+        g_clear_pointer(&r->records[i], g_byte_array_unref);
+    }
     g_free(r->uri);
     g_free(r->to_uri);
     g_free(r);
@@ -169,9 +189,9 @@ static void relay_free(Relay *r)
 
 /* -- a pair with channels ----------------------------------------------- */
 
-static void use_channels(FakeVm *f, unsigned count)
+static void use_channels_and(FakeVm *f, unsigned count, bool checksum)
 {
-    MigrationCapabilities c = { .multifd = true };
+    MigrationCapabilities c = { .multifd = true, .checksum = checksum };
     MigrationParameters par;
 
     migration_get_parameters(f->mig, &par);
@@ -179,6 +199,11 @@ static void use_channels(FakeVm *f, unsigned count)
     par.max_bandwidth_bytes_per_s = 0;
     g_assert_true(migration_set_parameters(f->mig, &par, NULL));
     g_assert_true(migration_set_capabilities(f->mig, &c, NULL));
+}
+
+static void use_channels(FakeVm *f, unsigned count)
+{
+    use_channels_and(f, count, /* checksum= */ false);
 }
 
 static FakePair *pair_new(const FakeVmConfig *src, const FakeVmConfig *dst,
@@ -320,6 +345,39 @@ static void test_exchange(void)
     }
 }
 
+/* With a guest that writes, so that sums are wrong now and then, on all
+ * channels at once. */
+static void test_checksums(void)
+{
+    static const FakeVmConfig *const configs[] = { &plain, &paged };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(configs); i++) {
+        FakePair *p = pair_new(configs[i], &paged, 4);
+
+        use_channels_and(p->src, 4, /* checksum= */ true);
+        start_guest(p->src, configs[i]);
+        start(p, p->uri);
+        expect_moved(p);
+        fake_pair_free(p);
+    }
+}
+
+/* A page that a channel has changed is found, if it does not come again. */
+static void test_damage(void)
+{
+    FakePair *p = pair_new(&plain, &paged, 1);
+    Relay *r = relay_new(p);
+
+    use_channels_and(p->src, 1, /* checksum= */ true);
+    r->damage = 1;
+    start(p, r->uri);
+    expect_stayed(p);
+    expect_text(p->dst->error, "was damaged on its way");
+    expect_text(p->src->error, "was damaged on its way");
+    relay_free(r);
+    fake_pair_free(p);
+}
+
 static void test_unix_and_tcp(void)
 {
     FakePair *p = fake_pair_new(&paged, &paged);
@@ -394,18 +452,19 @@ static void test_cancel(void)
     fake_pair_free(p);
 }
 
-/* The relay changes its token: it is turned away, and never comes. Nobody
- * waits for it here: the source's next write into it fails. */
+/* The relay changes its token: it is turned away, and so never comes. Either
+ * the source's next write into it fails, or nobody waits any longer. */
 static void test_wrong_token(void)
 {
     FakePair *p = pair_new(&paged, &paged, 2);
     Relay *r = relay_new(p);
 
+    p->dst->mig->waits.join_ns = 500 * VM_NS_PER_MS;
     r->impostor = 2;
     fake_pager_redirty(p->src);
     start(p, r->uri);
     expect_stayed(p);
-    expect_text(p->src->error, "connection 2 of 2");
+    expect_text(p->src->error, "of 2"); /* which one, or how many */
     relay_free(r);
     fake_pair_free(p);
 }
@@ -464,15 +523,14 @@ static void test_bytes(void)
     static const FakeVmConfig small = { 7, 2, UINT64_MAX, NULL, 1 };
     FakePair *p = pair_new(&small, &small, 1);
     Relay *r = relay_new(p);
-    GByteArray *b = r->record = g_byte_array_new();
+    g_autoptr(GByteArray) b = relay_record(r, 1, /* there= */ true);
     uint64_t digest = MIG_DIGEST_INIT, records = 0, payload = 0;
     uint32_t pass = 0;
     bool last = false;
 
     start(p, r->uri);
     expect_moved(p);
-    (void)g_byte_array_ref(b);
-    relay_free(r); /* all of it is there */
+    relay_free(r);
     for (size_t at = 0; at < b->len;) {
         MigWireRecord head;
         size_t control;
@@ -513,8 +571,112 @@ static void test_bytes(void)
     }
     g_assert_true(last);
     g_assert_cmpuint(payload, >, 0);
-    g_byte_array_unref(b);
     fake_pair_free(p);
+}
+
+/* Four chunks of two pages, the last one of one page. */
+static const FakeVmConfig golden_src = { 7, 2, UINT64_MAX, NULL, 1 };
+static const FakeVmConfig golden_dst = { 7, 2, 2, NULL, 1 };
+static const uint8_t golden_token[MIG_TOKEN_BYTES] = "golden token 16";
+
+static void check_golden_memory(FakeVm *f)
+{
+    static const uint8_t want[] = { 0, 0, 0x11, 0, 0x22, 0x33, 0x44 };
+    uint8_t page[RAM_PAGE_BYTES];
+
+    for (PageNo i = 0; i < G_N_ELEMENTS(want); i++) {
+        fake_vm_read_page(f, i, page);
+        for (size_t k = 0; k < sizeof(page); k++) {
+            g_assert_cmpuint(page[k], ==, want[i]);
+        }
+    }
+}
+
+/* One channel, whose chunks go in the order of the plan. */
+static void test_golden_record(void)
+{
+    FakePair p = { .uri = NULL };
+    g_autoptr(GByteArray) first = NULL, back = NULL, channel = NULL;
+    Relay *r;
+
+    p.src = fake_vm_new(&p.world, &golden_src);
+    p.dst = fake_vm_new(&p.world, &golden_dst);
+    p.dir = fake_dir_new();
+    p.uri = g_strdup_printf("unix:%s/mig", p.dir);
+    fake_vm_boot(p.src);
+    fake_vm_set_page(p.src, 2, 0x11);
+    fake_vm_set_page(p.src, 4, 0x22);
+    fake_vm_set_page(p.src, 5, 0x33);
+    fake_vm_set_page(p.src, 6, 0x44);
+    use_channels(p.src, 1);
+    p.dst->mig->token = golden_token;
+    g_assert_true(migration_listen(p.dst->mig, p.uri, NULL));
+    r = relay_new(&p);
+    first = relay_record(r, 0, /* there= */ true);
+    back = relay_record(r, 0, /* there= */ false);
+    channel = relay_record(r, 1, /* there= */ true);
+    start(&p, r->uri);
+    expect_moved(&p);
+    check_golden_memory(p.dst);
+    relay_free(r);
+    golden_compare("source-with-channel.hex", first);
+    golden_compare("destination-with-channel.hex", back);
+    golden_compare("channel.hex", channel);
+    fake_vm_free(p.src);
+    fake_vm_free(p.dst);
+    fake_dir_free(p.dir);
+    g_free(p.uri);
+}
+
+static void replay(VmChannel *ch, const GByteArray *bytes, size_t from,
+                   size_t to)
+{
+    g_assert_nonnull(ch);
+    g_assert_cmpint(vm_channel_write_full(ch, bytes->data + from, to - from),
+                    ==, 0);
+}
+
+static void expect_answers(VmChannel *ch, const GByteArray *bytes, size_t from,
+                           size_t to)
+{
+    g_autofree uint8_t *got = g_malloc(to - from);
+
+    g_assert_cmpint(vm_channel_read_full(ch, got, to - from), ==, 0);
+    g_assert_cmpmem(got, to - from, bytes->data + from, to - from);
+}
+
+/* The recorded source, without one. Its channel may not run ahead: the last
+ * pass is not begun before PASS_DONE. */
+static void test_golden_replay(void)
+{
+    g_autoptr(GByteArray) first = golden_read("source-with-channel.hex");
+    g_autoptr(GByteArray) channel = golden_read("channel.hex");
+    g_autoptr(GByteArray) back = golden_read("destination-with-channel.hex");
+    size_t last = channel->len - sizeof(MigWireRecord) - sizeof(MigWireSync);
+    size_t pass_done = 2 * sizeof(MigWireRecord) + sizeof(MigWireWelcome) +
+                       MIG_TOKEN_BYTES + sizeof(MigWirePass);
+    FakeWorld world = { 0 };
+    FakeVm *dst = fake_vm_new(&world, &golden_dst);
+    char *dir = fake_dir_new();
+    g_autofree char *uri = g_strdup_printf("unix:%s/b", dir);
+    VmChannel *ends[2];
+
+    dst->mig->token = golden_token;
+    g_assert_true(migration_listen(dst->mig, uri, NULL));
+    ends[0] = vm_channel_connect(uri, -1, NULL);
+    replay(ends[0], first, 0, first->len);
+    ends[1] = vm_channel_connect(uri, -1, NULL);
+    replay(ends[1], channel, 0, last);
+    expect_answers(ends[0], back, 0, pass_done);
+    replay(ends[1], channel, last, channel->len);
+    expect_answers(ends[0], back, pass_done, back->len);
+    g_assert_cmpint(fake_vm_wait(dst), ==, MIGRATION_COMPLETED);
+    g_assert_true(fake_vm_runs(dst));
+    check_golden_memory(dst);
+    vm_channel_free(ends[0]);
+    vm_channel_free(ends[1]);
+    fake_vm_free(dst);
+    fake_dir_free(dir);
 }
 
 /* One connection hangs somewhere in the network. */
@@ -582,6 +744,8 @@ int main(int argc, char **argv)
         g_test_add_data_func(lag, &cases[i], test_lag);
     }
     g_test_add_func("/migration/multifd/exchange", test_exchange);
+    g_test_add_func("/migration/multifd/checksums", test_checksums);
+    g_test_add_func("/migration/multifd/damage", test_damage);
     g_test_add_func("/migration/multifd/tcp", test_unix_and_tcp);
     g_test_add_func("/migration/multifd/cut", test_cut);
     g_test_add_func("/migration/multifd/cut-first", test_cut_first);
@@ -589,6 +753,8 @@ int main(int argc, char **argv)
     g_test_add_func("/migration/multifd/wrong-token", test_wrong_token);
     g_test_add_func("/migration/multifd/strangers", test_strangers);
     g_test_add_func("/migration/multifd/bytes", test_bytes);
+    g_test_add_func("/migration/multifd/golden-record", test_golden_record);
+    g_test_add_func("/migration/multifd/golden-replay", test_golden_replay);
     g_test_add_func("/migration/multifd/missing", test_missing);
     g_test_add_func("/migration/multifd/refusals", test_refusals);
     g_test_add_func("/migration/multifd/limits", test_channel_limits);
