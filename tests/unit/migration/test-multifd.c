@@ -27,6 +27,8 @@ static const FakeVmConfig plain = { PAGES, CHUNK, UINT64_MAX, NULL, 0 };
 static const FakeVmConfig plain_other_chunk = { PAGES, 64, UINT64_MAX, NULL,
                                                 0 };
 static const FakeVmConfig paged = { PAGES, CHUNK, 10 * CHUNK, NULL, 0 };
+static const FakeVmConfig paged_large = { PAGES, 4 * CHUNK, 12 * CHUNK, NULL,
+                                          0 };
 
 /* -- a relay of many connections ---------------------------------------- */
 
@@ -291,6 +293,8 @@ static const Case cases[] = {
     { "plain-paged", &plain_other_chunk, &paged },
     { "paged-plain", &paged, &plain },
     { "paged-paged", &paged, &paged },
+    { "small-large", &paged, &paged_large },
+    { "large-small", &paged_large, &paged },
 };
 
 /* With a guest that writes, so that there are dirty passes. */
