@@ -22,12 +22,15 @@
  *   connection still works; the VM never runs
  *
  *   One way (docs/migration-format.md, 5.4): the same, and nothing is said.
+ *   From a file with a map (4.8), if the placement can: LISTENING --> DEVICES,
+ *   at the file's end; RAM stays in the file.
  *
  * Invariants:
  *   (1) vm->start() is called once at most, after a whole RUN record.
- *   (2) READY is sent only when each chunk has arrived, no page is damaged,
- *       each import is done, the counts and the digest agree, and every
- *       device is loaded.
+ *   (2) READY is sent only when each chunk has arrived (or has a place in the
+ *       file), no page is damaged (or will be looked at when it is read), each
+ *       import is done, the counts and the digest agree, and every device is
+ *       loaded.
  *   (3) After FAILED was sent vm->start() is not called; if it had been
  *       called and failed, the images are given up again first.
  *   (4) What comes before a valid HELLO changes nothing.
@@ -44,6 +47,7 @@
 
 #include "chunk-size.h"
 #include "devices.h"
+#include "file-map.h"
 #include "hello.h"
 #include "link.h"
 #include "multifd-accept.h"
@@ -79,6 +83,8 @@ typedef struct Destination {
     MigChunks chunks;
     MigRamReceiver *ram;
     MigMultifd *multifd; /* or NULL */
+    MigFileMap *map;     /* RAM stays in the file; or NULL */
+    MigWireFoot foot;    /* of that */
     MigDeviceStore *devices;
     Phase phase;
     uint64_t records;       /* read so far, HELLO counted */
@@ -339,6 +345,23 @@ static bool answer_hello(Destination *d, const MigHello *hello,
 
 /* -- records ------------------------------------------------------------ */
 
+/* What is not for this side, and may be ignored. */
+static bool skip(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    int err;
+
+    if (!(rec->type & MIG_REC_IGNORABLE)) {
+        return vm_error_set(errp, 0, "migration stream: unknown record type "
+                                     "0x%x", rec->type);
+    }
+    if (rec->length > MIG_IGNORED_BYTES_MAX) {
+        return vm_error_set(errp, 0, "migration stream: record type 0x%x is "
+                                     "too long", rec->type);
+    }
+    err = mig_stream_skip_control(d->s, rec->length);
+    return err == 0 || mig_stream_receive_error(err, errp);
+}
+
 static bool on_plan(Destination *d, const MigWireRecord *rec, GError **errp)
 {
     if (d->planned) {
@@ -389,25 +412,28 @@ static bool on_pass(Destination *d, const MigWireRecord *rec, GError **errp)
            reply(d, MIG_REC_PASS_DONE, &pass, sizeof(pass), errp);
 }
 
+/* An INDEX is for who starts at the end of a file. */
+static bool on_index(Destination *d, const MigWireRecord *rec, GError **errp)
+{
+    return d->map ? mig_file_map_receive(d->map, d->s, rec, errp)
+                  : skip(d, rec, errp);
+}
+
 static bool on_device(Destination *d, const MigWireRecord *rec,
                       GError **errp)
 {
     return mig_device_store_receive(d->devices, d->s, rec->length, errp);
 }
 
-static bool check_complete(Destination *d, const MigWireRecord *rec,
-                           const MigWireComplete *c, GError **errp)
+static bool check_ram(Destination *d, GError **errp)
 {
     ChunkNo missing;
     PageNo damaged;
 
-    if (c->records != d->records - 1 ||
-        c->payload_pages != mig_ram_received_pages(d->ram) ||
-        c->devices != mig_device_store_count(d->devices)) {
-        return refuse(errp, rec, "its counts are not those of what came");
-    }
-    if (c->digest != d->digest_before) {
-        return refuse(errp, rec, "its digest is not that of what came");
+    if (d->map) {
+        return mig_file_map_is_whole(d->map) ||
+               vm_error_set(errp, 0, "migration stream: the file's map is "
+                                     "not whole");
     }
     if (!mig_ram_receive_is_whole(d->ram, &missing)) {
         return vm_error_set(errp, 0,
@@ -422,6 +448,36 @@ static bool check_complete(Destination *d, const MigWireRecord *rec,
     return true;
 }
 
+static bool check_complete(Destination *d, const MigWireRecord *rec,
+                           const MigWireComplete *c, GError **errp)
+{
+    uint64_t pages = d->map ? d->foot.payload_pages
+                            : mig_ram_received_pages(d->ram);
+
+    if (c->records != d->records - 1 || c->payload_pages != pages ||
+        c->devices != mig_device_store_count(d->devices)) {
+        return refuse(errp, rec, "its counts are not those of what came");
+    }
+    if (c->digest != d->digest_before) {
+        return refuse(errp, rec, "its digest is not that of what came");
+    }
+    return check_ram(d, errp);
+}
+
+static bool put_in_place(Destination *d, GError **errp)
+{
+    int err;
+
+    if (!d->map) {
+        return mig_ram_receive_settle(d->ram, errp);
+    }
+    /* By pages, in whatever chunks. */
+    err = mig_file_map_place(d->map, d->vm->placement,
+                             mig_link_file(&d->link));
+    return err == 0 || vm_error_set(errp, -err, "cannot use guest RAM in "
+                                                "the file");
+}
+
 static bool on_complete(Destination *d, const MigWireRecord *rec,
                         GError **errp)
 {
@@ -429,8 +485,7 @@ static bool on_complete(Destination *d, const MigWireRecord *rec,
     int64_t start_ns = vm_clock_ns();
 
     if (!read_body(d, rec, &c, sizeof(c), errp) ||
-        !check_complete(d, rec, &c, errp) ||
-        !mig_ram_receive_settle(d->ram, errp) ||
+        !check_complete(d, rec, &c, errp) || !put_in_place(d, errp) ||
         !mig_device_store_load(d->devices, d->vm, errp)) {
         return false;
     }
@@ -503,27 +558,11 @@ static const RecordKind kinds[] = {
     { MIG_REC_ZERO_RANGE, MIG_FLAG_HISTORY, PHASE_RAM, on_zero_range },
     { MIG_REC_MOVE, 0, PHASE_RAM, on_move },
     { MIG_REC_PASS, MIG_FLAG_LAST, PHASE_RAM, on_pass },
+    { MIG_REC_INDEX, MIG_FLAG_HISTORY, PHASE_DEVICES, on_index },
     { MIG_REC_DEVICE, 0, PHASE_DEVICES, on_device },
     { MIG_REC_COMPLETE, 0, PHASE_DEVICES, on_complete },
     { MIG_REC_RUN, 0, PHASE_READY, on_run },
 };
-
-static bool handle_unknown(Destination *d, const MigWireRecord *rec,
-                           GError **errp)
-{
-    int err;
-
-    if (!(rec->type & MIG_REC_IGNORABLE)) {
-        return vm_error_set(errp, 0, "migration stream: unknown record type "
-                                     "0x%x", rec->type);
-    }
-    if (rec->length > MIG_IGNORED_BYTES_MAX) {
-        return vm_error_set(errp, 0, "migration stream: record type 0x%x is "
-                                     "too long", rec->type);
-    }
-    err = mig_stream_skip_control(d->s, rec->length);
-    return err == 0 || mig_stream_receive_error(err, errp);
-}
 
 static bool handle_record(Destination *d, const MigWireRecord *rec,
                           GError **errp)
@@ -542,7 +581,7 @@ static bool handle_record(Destination *d, const MigWireRecord *rec,
         }
         return kinds[i].handle(d, rec, errp);
     }
-    return handle_unknown(d, rec, errp);
+    return skip(d, rec, errp);
 }
 
 static bool receive_record(Destination *d, GError **errp)
@@ -594,6 +633,34 @@ static void use_channel_error(Destination *d, GError **error)
     }
 }
 
+/* From a file whose map says where RAM lies, only what is behind that is read
+ * now. All of the file is, if its end is not what it should be. */
+static bool go_to_map(Destination *d, GError **errp)
+{
+    const RamPlacement *p = d->placement; /* in the file's chunks */
+    int fd = mig_link_file(&d->link), err;
+
+    if (fd < 0 || !d->one_way || !mig_file_foot_read(fd, &d->foot) ||
+        !mig_file_can_place(d->vm->placement, fd)) {
+        return true;
+    }
+    if (d->foot.hello_digest != mig_stream_read_digest(d->s) ||
+        d->foot.reserved) {
+        return vm_error_set(errp, 0, "migration stream: FOOT record: it is "
+                                     "not this file's");
+    }
+    err = mig_stream_go_to(d->s, d->foot.offset, d->foot.digest);
+    if (err < 0) {
+        return mig_stream_receive_error(err, errp);
+    }
+    d->map = mig_file_map_new(ram_block_pages(d->vm->ram),
+                              p->ops->chunk_pages(p->opaque));
+    d->records = d->foot.records;
+    d->pass = d->foot.passes;
+    d->phase = PHASE_DEVICES;
+    return true;
+}
+
 static bool receive(Destination *d, GError **errp)
 {
     MigHello hello;
@@ -603,7 +670,7 @@ static bool receive(Destination *d, GError **errp)
         return false;
     }
     mig_set_status(d->m, MIGRATION_ACTIVE);
-    if (!answer_hello(d, &hello, errp)) {
+    if (!answer_hello(d, &hello, errp) || !go_to_map(d, errp)) {
         return false;
     }
     if (!receive_all(d, &local)) {
@@ -620,6 +687,7 @@ static void tear_down(Destination *d)
     g_clear_pointer(&d->multifd, mig_multifd_free);
     vm_listener_free(mig_take_listener(d->m)); /* or NULL */
     g_clear_pointer(&d->ram, mig_ram_receiver_free);
+    g_clear_pointer(&d->map, mig_file_map_free);
     g_clear_pointer(&d->devices, mig_device_store_free);
     mig_chunks_done(&d->chunks);
     mig_publish_stream(d->m, NULL);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -141,13 +142,26 @@ static bool open_command(MigLink *l, const char *text, GError **errp)
     return l->command && use_channel(l, vm_channel_new_fd(fd), true);
 }
 
-static bool open_file(MigLink *l, const char *path, bool incoming,
-                      GError **errp)
+/*
+ * One process writes a file, or any number read it: a VM may run in place from
+ * one (docs/migration-format.md, 4.8), and would lose its memory to whoever
+ * writes there. File systems without locks have to do without.
+ */
+static bool lock_file(int fd, const char *path, bool incoming, GError **errp)
 {
-    /* O_NONBLOCK: a FIFO is refused instead of waited for. */
-    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
-                (incoming ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC);
-    vm_autofd fd = open(path, flags, 0600);
+    if (flock(fd, (incoming ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 ||
+        errno != EWOULDBLOCK) {
+        return true;
+    }
+    return vm_error_set(errp, 0, incoming
+                                     ? "'%s' is being written"
+                                     : "'%s' is in use, perhaps by a VM that "
+                                       "was started from it", path);
+}
+
+static bool prepare_file(int fd, const char *path, bool incoming,
+                         GError **errp)
+{
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -156,8 +170,27 @@ static bool open_file(MigLink *l, const char *path, bool incoming,
     if (!S_ISREG(st.st_mode)) {
         return vm_error_set(errp, 0, "'%s' is not a regular file", path);
     }
-    l->is_file = !incoming;
-    return use_channel(l, vm_channel_new_pipe(vm_steal_fd(&fd), errp), false);
+    if (!lock_file(fd, path, incoming, errp)) {
+        return false;
+    }
+    return incoming || ftruncate(fd, 0) == 0 ||
+           vm_error_set(errp, errno, "cannot empty '%s'", path);
+}
+
+static bool open_file(MigLink *l, const char *path, bool incoming,
+                      GError **errp)
+{
+    /* O_NONBLOCK: a FIFO is refused instead of waited for. */
+    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+                (incoming ? O_RDONLY : O_WRONLY | O_CREAT);
+    vm_autofd fd = open(path, flags, 0600);
+
+    if (!prepare_file(fd, path, incoming, errp)) {
+        return false;
+    }
+    l->is_file = use_channel(l, vm_channel_new_pipe(vm_steal_fd(&fd), errp),
+                             /* can_answer= */ false);
+    return l->is_file;
 }
 
 bool mig_link_open(MigLink *l, const char *uri, bool incoming, int cancel_fd,
@@ -176,6 +209,11 @@ bool mig_link_open(MigLink *l, const char *uri, bool incoming, int cancel_fd,
         return open_file(l, text, incoming, errp);
     }
     return use_channel(l, vm_channel_connect(uri, cancel_fd, errp), true);
+}
+
+int mig_link_file(const MigLink *l)
+{
+    return l->is_file ? vm_channel_fd(mig_stream_channel(l->s)) : -1;
 }
 
 void mig_link_use(MigLink *l, MigStream *take_s)

@@ -32,7 +32,7 @@ typedef struct MigLink {
     bool is_command; /* but whether it ever answers, only its author knows */
     /* private below */
     VmCommand *command; /* exec:, or NULL */
-    bool is_file;       /* s writes a file that is this job's own */
+    bool is_file;       /* s is one: this job writes it, alone, or reads it */
 } MigLink;
 
 /* The spelling. */
@@ -50,6 +50,10 @@ int mig_uri_fd(const char *uri);
  */
 bool mig_link_open(MigLink *l, const char *uri, bool incoming, int cancel_fd,
                    GError **errp);
+
+/* Of file:, its descriptor, which is at the beginning of the file before
+ * anything is read or written; else -1. */
+int mig_link_file(const MigLink *l);
 
 /* What was opened, or accepted. */
 void mig_link_use(MigLink *l, MigStream *take_s);

@@ -381,6 +381,33 @@ static void account(MigRamSender *s, const ExportSlot *slot,
     });
 }
 
+/* The record; into a file, so that its pages can be used where they are. */
+static int write_chunk(MigRamSender *s, MigStream *stream, uint16_t flags,
+                       struct iovec *control, int ncontrol, ChunkNo chunk,
+                       ChunkPayload *p)
+{
+    MigFileMap *map = s->c.map;
+    uint64_t at = 0;
+    int err = 0;
+
+    if (map && p->npages) {
+        size_t bytes = 0;
+
+        for (int i = 0; i < ncontrol; i++) {
+            bytes += control[i].iov_len;
+        }
+        err = mig_file_map_align(stream, bytes, &at);
+    }
+    if (err == 0) {
+        err = mig_stream_write(stream, MIG_REC_CHUNK, flags, control,
+                               ncontrol, p->iov, p->niov);
+    }
+    if (err == 0 && map) {
+        mig_file_map_note(map, chunk, p->pages, p->zero, p->sums, at);
+    }
+    return err;
+}
+
 static bool send_chunk(MigRamSender *s, const ExportSlot *slot,
                        MigStream *stream, GError **errp)
 {
@@ -417,8 +444,8 @@ static bool send_chunk(MigRamSender *s, const ExportSlot *slot,
     if (!s->stopped) {
         mig_pace(s->c.m, payload.npages * RAM_PAGE_BYTES);
     }
-    err = mig_stream_write(stream, MIG_REC_CHUNK, flags, control, ncontrol,
-                           payload.iov, payload.niov);
+    err = write_chunk(s, stream, flags, control, ncontrol, e->chunk,
+                      &payload);
     if (err < 0) {
         return mig_stream_send_error(err, errp);
     }

@@ -7,6 +7,7 @@
 #ifndef VM_MIGRATION_RAM_SEND_H
 #define VM_MIGRATION_RAM_SEND_H
 
+#include "file-map.h"
 #include "migration-internal.h"
 #include "return-path.h"
 
@@ -24,6 +25,7 @@ typedef struct MigRamSenderConfig {
     bool has_history;      /* the placement keeps one */
     bool can_move;         /* the destination knows MOVE */
     bool with_sums;        /* pages have checksums */
+    MigFileMap *map;       /* of the file that stream is; or NULL */
 } MigRamSenderConfig;
 
 /* All are borrowed. */

@@ -83,6 +83,8 @@ typedef struct Source {
     bool with_sums;
     unsigned channels_wanted;
     GPtrArray *channels; /* of MigStream, branches of s */
+    MigFileMap *map; /* of a file that can be used in place; or NULL */
+    MigWireFoot foot; /* likewise */
 
     /* The source's thread only. */
     MigReturn *ret; /* NULL: one way, or not there yet */
@@ -231,6 +233,7 @@ static bool shake_hands(Source *src, GError **errp)
     if (err < 0) {
         return mig_stream_send_error(err, errp);
     }
+    src->foot.hello_digest = mig_stream_write_digest(src->s);
     if (src->one_way) {
         welcome.w = (MigWireWelcome){ .version = own.version_max,
                                       .chunk_pages = own.chunk_pages,
@@ -271,6 +274,16 @@ static void stop_tracking(Source *src)
     }
 }
 
+static void start_map(Source *src)
+{
+    const RamPlacement *p = src->placement;
+
+    if (mig_link_file(&src->link) >= 0 && src->with_sums) {
+        src->map = mig_file_map_new(ram_block_pages(src->vm->ram),
+                                    p->ops->chunk_pages(p->opaque));
+    }
+}
+
 static bool set_up(Source *src, GError **errp)
 {
     MigRamSenderConfig config;
@@ -278,6 +291,7 @@ static bool set_up(Source *src, GError **errp)
     if (!open_stream(src, errp) || !shake_hands(src, errp)) {
         return false;
     }
+    start_map(src);
     src->ret = src->one_way ? NULL : mig_return_new(
         src->s, src->m->waits.last_words_ns);
     config = (MigRamSenderConfig){
@@ -291,6 +305,7 @@ static bool set_up(Source *src, GError **errp)
         .has_history = src->has_history,
         .can_move = src->can_move,
         .with_sums = src->with_sums,
+        .map = src->map,
     };
     src->ram = mig_ram_sender_new(&config, errp);
     if (!src->ram) {
@@ -534,6 +549,33 @@ static bool last_pass(Source *src, GError **errp)
     return err == 0 || mig_stream_send_error(err, errp);
 }
 
+/* Behind the last pass: where everything lies. */
+static bool send_index(Source *src, GError **errp)
+{
+    int err;
+
+    if (!src->map) {
+        return true;
+    }
+    src->foot.offset = mig_stream_bytes_written(src->s);
+    src->foot.records = mig_stream_records_written(src->s);
+    src->foot.payload_pages = mig_ram_payload_pages(src->ram);
+    src->foot.digest = mig_stream_write_digest(src->s);
+    src->foot.passes = src->pass;
+    err = mig_file_map_write(src->map, src->s,
+                             src->has_history ? src->placement : NULL);
+    return err == 0 || mig_stream_send_error(err, errp);
+}
+
+static bool send_foot(Source *src, GError **errp)
+{
+    int err = src->map ? mig_stream_write_body(src->s, MIG_REC_FOOT, 0,
+                                               &src->foot, sizeof(src->foot))
+                       : 0;
+
+    return err == 0 || mig_stream_send_error(err, errp);
+}
+
 static bool send_devices(Source *src, GError **errp)
 {
     int64_t start_ns = vm_clock_ns();
@@ -665,7 +707,8 @@ static bool switch_over(Source *src, GError **errp)
         return false;
     }
     mig_set_status(src->m, MIGRATION_DEVICE);
-    if (!last_pass(src, errp) || !send_devices(src, errp) ||
+    if (!last_pass(src, errp) || !send_index(src, errp) ||
+        !send_devices(src, errp) || !send_foot(src, errp) ||
         !complete(src, errp) || !give_up_images(src, errp) ||
         !hand_over(src, errp)) {
         return false;
@@ -753,6 +796,7 @@ static void tear_down(Source *src)
         mig_link_discard(&src->link);
     }
     g_clear_pointer(&src->ram, mig_ram_sender_free);
+    g_clear_pointer(&src->map, mig_file_map_free);
     g_clear_pointer(&src->channels, g_ptr_array_unref);
     mig_link_done(&src->link);
     stop_tracking(src);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/error.h"
 #include "util/thread.h"
@@ -249,6 +250,17 @@ int mig_stream_skip_control(MigStream *s, uint64_t len)
     return 0;
 }
 
+int mig_stream_go_to(MigStream *s, uint64_t offset, uint64_t digest)
+{
+    if (offset > INT64_MAX ||
+        lseek(vm_channel_fd(s->ch), (off_t)offset, SEEK_SET) < 0) {
+        return -EINVAL;
+    }
+    s->at = s->filled = 0; /* (1) */
+    s->read_digest = digest;
+    return 0;
+}
+
 void mig_stream_drain(MigStream *s)
 {
     g_autofree uint8_t *scratch = g_malloc(DRAIN_BYTES);
@@ -340,6 +352,12 @@ const char *mig_record_to_string(unsigned type)
         return "CHANNEL";
     case MIG_REC_SYNC:
         return "SYNC";
+    case MIG_REC_PAD:
+        return "PAD";
+    case MIG_REC_INDEX:
+        return "INDEX";
+    case MIG_REC_FOOT:
+        return "FOOT";
     case MIG_REC_WELCOME:
         return "WELCOME";
     case MIG_REC_REFUSE:

@@ -55,6 +55,9 @@ int mig_stream_skip_control(MigStream *s, uint64_t len);
 void mig_stream_drain(MigStream *s);
 uint64_t mig_stream_bytes_read(const MigStream *s);
 uint64_t mig_stream_read_digest(const MigStream *s);
+/* A regular file: goes on at the offset, as if all before had been read and had
+ * this digest. */
+int mig_stream_go_to(MigStream *s, uint64_t offset, uint64_t digest);
 
 /*
  * Writing thread: one record. control[0..ncontrol) is its body up to the

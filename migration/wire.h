@@ -62,11 +62,15 @@ typedef enum MigRecordType {
     MIG_REC_FAILED = 0x106,
     /* Set in types that a receiver who does not know them skips. */
     MIG_REC_IGNORABLE = 0x8000,
+    /* Of a file that can be used in place, section 4.8. */
+    MIG_REC_PAD = 0x8001,
+    MIG_REC_INDEX = 0x8002,
+    MIG_REC_FOOT = 0x8003,
 } MigRecordType;
 
 /* Flags of a record: the low byte is for each type to define, and a bit that
  * the receiver does not know there is refused; the high byte is advisory. */
-#define MIG_FLAG_HISTORY 0x0001u /* CHUNK, ZERO_RANGE: history bytes follow */
+#define MIG_FLAG_HISTORY 0x0001u /* CHUNK, ZERO_RANGE, INDEX: with history */
 /* CHUNK, PASS, SYNC: sent while the VM is stopped. */
 #define MIG_FLAG_LAST 0x0002u
 #define MIG_FLAG_CHECKSUM 0x0004u /* CHUNK: checksums follow */
@@ -186,6 +190,28 @@ typedef struct __attribute__((packed)) MigWirePass {
     uint32_t reserved;
 } MigWirePass;
 static_assert(sizeof(MigWirePass) == 8, "migration-format.md 4.4");
+
+/* Followed by, for each page of these chunks, where it lies in the file (32
+ * bits: in pages; 0: it is zero), its checksum (64 bits), and its history byte
+ * if flagged: all of the one, then all of the other. */
+typedef struct __attribute__((packed)) MigWireIndex {
+    uint32_t first;
+    uint32_t count; /* chunks */
+} MigWireIndex;
+static_assert(sizeof(MigWireIndex) == 8, "migration-format.md 4.8");
+
+/* The last record before COMPLETE; so its place is known from the end. */
+typedef struct __attribute__((packed)) MigWireFoot {
+    uint64_t offset; /* of the first INDEX, in the file */
+    /* Of all before that: */
+    uint64_t records;
+    uint64_t payload_pages;
+    uint64_t digest;
+    uint64_t hello_digest; /* of HELLO alone */
+    uint32_t passes;
+    uint32_t reserved;
+} MigWireFoot;
+static_assert(sizeof(MigWireFoot) == 48, "migration-format.md 4.8");
 
 /* Followed by the name and the state. */
 typedef struct __attribute__((packed)) MigWireDevice {

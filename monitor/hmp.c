@@ -216,6 +216,7 @@ static void info_vmemdirect(Monitor *mon)
         { "clean", "clean-bytes" },
         { "dirty", "dirty-bytes" },
         { "stored in file", "stored-bytes" },
+        { "in saved file", "backing-bytes" },
         { "paged in", "page-in-bytes" },
         { "paged out", "page-out-bytes" },
     };

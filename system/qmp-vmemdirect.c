@@ -29,6 +29,7 @@ static const struct {
     COUNTER("clean-bytes", clean_bytes),
     COUNTER("dirty-bytes", dirty_bytes),
     COUNTER("stored-bytes", stored_bytes),
+    COUNTER("backing-bytes", backing_bytes),
     COUNTER("pinned-chunks", pinned_chunks),
     COUNTER("faults-hard", faults_hard),
     COUNTER("faults-soft", faults_soft),

@@ -22,6 +22,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backing.h"
+
 /* --- export -------------------------------------------------------------- */
 
 static bool wants(const RamExport *e, uint32_t i)
@@ -363,6 +365,41 @@ void vmd_carry_to_swap(VmdPager *p, ChunkNo c)
         p->frames.owner[p->chunks[c].frame]->exchanged = true;
     }
 }
+
+/* --- a saved file --------------------------------------------------------- */
+
+static bool is_untouched(const VmdPager *p)
+{
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        if (p->chunks[c].state != VMD_ZERO) {
+            return false;
+        }
+    }
+    return !p->backing;
+}
+
+int vmd_carry_back(VmdPager *p, VmdIo *backing, const uint8_t *history)
+{
+    const unsigned long *there = vmd_backing_pages(backing);
+    unsigned long pages[RAM_CHUNK_LONGS];
+
+    if (!is_untouched(p)) {
+        return -EBUSY;
+    }
+    p->backing = p->cfg.io = backing;
+    for (ChunkNo c = 0; c < p->chunk_count; c++) {
+        vmd_bits_take(pages, there, vmd_first_page(p, c),
+                      vmd_chunk_len(p, c));
+        vmd_chunk_adopt(p, c, pages);
+        if (history) {
+            vmd_history_set(p, c, history + vmd_first_page(p, c));
+        }
+    }
+    vmd_warm_start(p);
+    return 0;
+}
+
+/* --- the end of it -------------------------------------------------------- */
 
 void vmd_carry_abandon(VmdPager *p)
 {

@@ -64,6 +64,7 @@ struct VmdEngine {
 
     /* Pager thread; before it starts and after it ends, the main thread. */
     VmdPager pager;
+    VmdIo *backing; /* around io, once the VM starts from a file; or NULL */
     VmdSpin spin;
     bool quit;
     VmdTrackerReport tracker_report; /* a text never changes once it is there */

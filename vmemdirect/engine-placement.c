@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backing.h"
+#include "util/fd.h"
+
 RamPlacement *vmd_engine_placement(VmdEngine *vmd)
 {
     return &vmd->placement;
@@ -239,6 +242,70 @@ static void placement_to_swap(void *opaque, ChunkNo chunk)
     }
 }
 
+/* --- a saved file --------------------------------------------------------- */
+
+static VmdIo *open_backing(VmdEngine *vmd, const RamBacking *from,
+                           GError **errp)
+{
+    VmdBackingConfig cfg = {
+        .pages = vmd->bytes >> RAM_PAGE_BITS,
+        .depth = VMD_IO_DEPTH,
+        .swap = vmd->io,
+        .from = *from,
+    };
+    VmdIo *backing;
+
+    cfg.file = strcmp(vmd->io->ops->name, "io_uring") == 0
+                   ? vmd_io_uring_new(from->fd, from->bytes, VMD_IO_DEPTH,
+                                      errp)
+                   : vmd_io_aio_new(from->fd, from->bytes, VMD_IO_DEPTH, errp);
+    if (!cfg.file) {
+        return NULL;
+    }
+    backing = vmd_backing_new(&cfg, errp);
+    if (!backing) {
+        cfg.file->ops->free(cfg.file);
+    }
+    return backing;
+}
+
+typedef struct BackCall {
+    VmdEngine *vmd;
+    VmdIo *backing;
+    const uint8_t *history;
+    int result;
+} BackCall;
+
+static void call_back(VmdPager *p, void *arg)
+{
+    BackCall *call = arg;
+
+    call->result = vmd_carry_back(p, call->backing, call->history);
+    if (call->result == 0) {
+        call->vmd->backing = call->backing;
+    }
+}
+
+static int placement_back(void *opaque, RamBacking *take)
+{
+    VmdEngine *vmd = opaque;
+    g_autoptr(GError) error = NULL;
+    BackCall call = { .vmd = vmd, .history = take->history };
+
+    call.backing = open_backing(vmd, take, &error);
+    if (!call.backing) {
+        vm_close_fd(&take->fd);
+        g_free(take->at);
+        g_free(take->sums);
+        return error->code > 0 ? -error->code : -EIO;
+    }
+    vmd_engine_call(vmd, call_back, &call);
+    if (call.result < 0) {
+        call.backing->ops->free(call.backing);
+    }
+    return call.result;
+}
+
 const RamPlacementOps vmd_engine_placement_ops = {
     .chunk_pages = placement_chunk_pages,
     .budget_pages = placement_budget_pages,
@@ -254,4 +321,5 @@ const RamPlacementOps vmd_engine_placement_ops = {
     .import_abort = placement_import_abort,
     .import_zero = placement_import_zero,
     .to_swap = placement_to_swap,
+    .back = placement_back,
 };

@@ -327,7 +327,8 @@ static void wait_for_work(VmdEngine *vmd, Work *what)
 {
     struct pollfd fds[] = {
         { .fd = vm_fault_service_fd(vmd->faults), .events = POLLIN },
-        { .fd = vmd->io->ops->fd(vmd->io), .events = POLLIN },
+        { .fd = vmd->pager.cfg.io->ops->fd(vmd->pager.cfg.io),
+          .events = POLLIN },
         { .fd = vmd->event_fd, .events = POLLIN },
     };
     int64_t now = vm_clock_ns();
@@ -667,6 +668,9 @@ void vmd_engine_free(VmdEngine *vmd)
         vmd_pager_done(&vmd->pager);
     }
     stop_trackers(vmd);
+    if (vmd->backing) {
+        vmd->backing->ops->free(vmd->backing);
+    }
     if (vmd->io) {
         vmd->io->ops->free(vmd->io);
     }

@@ -277,6 +277,24 @@ bool vmd_chunk_read_ahead(VmdPager *p, ChunkNo c)
            start_fill(p, c, 0, RAM_CHUNK_PAGES_MAX, VMD_AHEAD);
 }
 
+bool vmd_chunk_bring(VmdPager *p, ChunkNo c)
+{
+    VmdChunk *chunk = &p->chunks[c];
+
+    g_assert(chunk->state == VMD_SWAPPED);
+    if (chunk->landings > 0) {
+        return true; /* it is being touched */
+    }
+    /* As read-ahead does, since that makes huge pages; and then as if it were
+     * touched at once. */
+    if (!start_fill(p, c, 0, RAM_CHUNK_PAGES_MAX, VMD_AHEAD)) {
+        return false;
+    }
+    chunk->recalled = vmd_chunk_filling_huge(p, c);
+    chunk->ahead = chunk->recalled;
+    return true;
+}
+
 /* T7: FILLING while ahead -> FILLING: somebody was faster than the device. */
 static void touched_while_ahead(VmdPager *p, ChunkNo c)
 {

@@ -42,6 +42,8 @@ const char *vmd_error_to_string(int error)
         return "checksum mismatch";
     case ENODATA:
         return "the swap file was cut short";
+    case ESTALE:
+        return "the saved file that the VM was started from was cut short";
     case ETIME:
         return "the pager's thread does not move";
     case ETIMEDOUT:

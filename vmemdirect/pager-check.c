@@ -5,6 +5,7 @@
  * The numbers in parentheses are those at the head of pager.c, frame.c and
  * history.c. Threads: the pager thread.
  */
+#include "backing.h"
 #include "pager-internal.h"
 
 static bool has_frame(const VmdChunk *chunk)
@@ -196,6 +197,17 @@ static void count_pages(const VmdPager *p, ChunkNo c, VmdStats *s)
     }
 }
 
+static uint64_t count_both(const unsigned long *a, const unsigned long *b,
+                           uint64_t bits)
+{
+    uint64_t count = 0;
+
+    for (size_t w = 0; w < VM_BITMAP_LONGS(bits); w++) {
+        count += (uint64_t)__builtin_popcountl(a[w] & b[w]);
+    }
+    return count;
+}
+
 void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret)
 {
     *ret = p->stats; /* the counters */
@@ -216,6 +228,11 @@ void vmd_pager_fill_stats(VmdPager *p, VmdStats *ret)
     vmd_health_stats(&p->health, now, ret);
     ret->stored_bytes = vm_bitmap_count(p->occupied, 0, p->cfg.pages) *
                         RAM_PAGE_BYTES;
+    if (p->backing) {
+        ret->backing_bytes = count_both(vmd_backing_pages(p->backing),
+                                        p->stored, p->cfg.pages) *
+                             RAM_PAGE_BYTES;
+    }
     ret->tracker = p->tracker ? p->tracker->ops->name : "off";
     if (p->tracker) {
         ret->tracker_spent_ns =

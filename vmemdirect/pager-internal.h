@@ -16,6 +16,7 @@
  *   window.c    how much a fault brings in
  *   ahead.c     sequences: reading ahead, dropping behind
  *   stride.c    faults at equal distances
+ *   warm.c      RAM that fills after a start from a saved file
  *   read-first.c  pages that are read first and written next
  *   reclaim.c   who goes, and when
  *   carry.c     export and import for migration
@@ -239,7 +240,8 @@ typedef struct VmdPagerConfig {
 } VmdPagerConfig;
 
 typedef struct VmdPager {
-    VmdPagerConfig cfg; /* immutable but for budget_pages */
+    VmdPagerConfig cfg; /* immutable but for budget_pages, and for io, which
+                         * vmd_carry_back() puts a layer around */
     uint32_t chunk_count;
 
     /* Shared with pinning threads; the protocol is in pager.c. */
@@ -288,6 +290,11 @@ typedef struct VmdPager {
     VmdStride strides[VMD_STRIDES];
     uint64_t stride_clock; /* faults seen by stride.c */
     VmdReadFirst read_first;
+    struct {
+        ChunkNo *order; /* to be brought; NULL: it is over */
+        uint32_t count, next;
+    } warm; /* warm.c */
+    VmdIo *backing; /* cfg.io, if that is one (backing.h); or NULL */
     GQueue frame_waiters; /* of RamImport *: want a frame */
     GQueue held_imports;  /* of RamImport *: chunk is busy */
 
@@ -349,6 +356,8 @@ void vmd_pager_serve_pin_waiters(VmdPager *p);
 void vmd_pager_add_pin_waiter(VmdPager *p, VmdPinWaiter *w);
 /* SWAPPED -> FILLING, then STANDBY unless it is touched; false: no room. */
 bool vmd_chunk_read_ahead(VmdPager *p, ChunkNo c);
+/* SWAPPED -> FILLING, as if all of it were touched; false: not now. */
+bool vmd_chunk_bring(VmdPager *p, ChunkNo c);
 
 /* --- pager.c: transitions, for reclaim.c, transfer.c and carry.c -------- */
 int vmd_chunk_move_out(VmdPager *p, ChunkNo c);  /* RESIDENT -> STANDBY */
@@ -371,6 +380,8 @@ void vmd_pager_discard(VmdPager *p, PageNo first, uint64_t count);
 void vmd_chunk_import_ram(VmdPager *p, ChunkNo c, FrameNo f,
                           unsigned long *pages);
 bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im);
+/* ZERO -> SWAPPED: cfg.io has these pages, bit 0 is page 0 of c. */
+void vmd_chunk_adopt(VmdPager *p, ChunkNo c, const unsigned long *pages);
 /* After a repair: what failed is tried again. */
 void vmd_pager_retry(VmdPager *p);
 void vmd_pager_fatal(VmdPager *p, int error);
@@ -443,6 +454,12 @@ uint32_t vmd_stride(VmdPager *p, PageNo page, int64_t *ret_delta);
 bool vmd_read_first_guess(VmdPager *p, PageNo page);
 /* A write-protect fault on the page. */
 void vmd_read_first_written(VmdPager *p, PageNo page);
+
+/* --- warm.c ------------------------------------------------------------- */
+/* From now on: brings what is in the file only, hottest first. */
+void vmd_warm_start(VmdPager *p);
+void vmd_warm_step(VmdPager *p);
+void vmd_warm_done(VmdPager *p);
 
 /* --- ahead.c ------------------------------------------------------------ */
 /* The chunk is touched: by a hard fault, or having been read ahead. */
@@ -572,6 +589,9 @@ void vmd_carry_import_abort(VmdPager *p, RamImport *im);
 int vmd_carry_import_zero(VmdPager *p, ChunkNo c, const uint8_t *history);
 /* A resident chunk leaves for the file at once: it was exchanged. */
 void vmd_carry_to_swap(VmdPager *p, ChunkNo c);
+/* All of guest RAM is behind backing (backing.h), which is borrowed. -EBUSY:
+ * some of it was brought already. */
+int vmd_carry_back(VmdPager *p, VmdIo *backing, const uint8_t *history);
 void vmd_carry_step(VmdPager *p); /* waiters and held imports */
 /* The engine cannot go on: imports that wait are failed. */
 void vmd_carry_abandon(VmdPager *p);

@@ -54,6 +54,7 @@ void vmd_pager_step(VmdPager *p)
         vmd_pager_serve_pending(p);
         vmd_pager_serve_pin_waiters(p);
         vmd_carry_step(p);
+        vmd_warm_step(p);
         vmd_reclaim_punch(p);
     } else {
         vmd_pager_serve_pin_waiters(p);
@@ -128,6 +129,7 @@ void vmd_pager_init(VmdPager *p, const VmdPagerConfig *cfg)
 
 void vmd_pager_done(VmdPager *p)
 {
+    vmd_warm_done(p);
     vmd_landings_done(p);
     vmd_transfers_done(p);
     vmd_frames_done(p);

@@ -34,6 +34,7 @@
  *
  *   FILLING -> FAILED: a page cannot be read; left by vmd_pager_retry().
  *   ZERO, SWAPPED -> WRITING, RESIDENT: import (migration), without a fault.
+ *   ZERO -> SWAPPED: the VM starts from a saved file (backing.c).
  *
  * A RESIDENT chunk may be partly present: its other pages are in the file or
  * zero, and fault by themselves.
@@ -891,6 +892,19 @@ bool vmd_chunk_import_swap(VmdPager *p, ChunkNo c, FrameNo f, RamImport *im)
     vmd_chunk_set_state(p, c, VMD_WRITING);
     vmd_transfer_start(p, t);
     return true;
+}
+
+void vmd_chunk_adopt(VmdPager *p, ChunkNo c, const unsigned long *pages)
+{
+    PageNo base = vmd_first_page(p, c);
+
+    g_assert(p->chunks[c].state == VMD_ZERO);
+    for (uint32_t i = 0; i < vmd_chunk_len(p, c); i++) {
+        if (vm_bit_test(pages, i)) {
+            vm_bit_set(p->stored, base + i);
+        }
+    }
+    vmd_chunk_set_state(p, c, vmd_chunk_settled_state(p, c));
 }
 
 /* --- repair --------------------------------------------------------------- */

@@ -93,6 +93,21 @@ struct RamImport {
     void *below;
 };
 
+/*
+ * All of the block lies in a file, which is read for as long as something of
+ * it is not anywhere else. It is never written.
+ */
+typedef struct RamBacking {
+    int fd;         /* taken; opened with O_DIRECT */
+    uint64_t bytes; /* its length, for what is used of it */
+    /* By page of the block: which page of the file it is, which is within
+     * bytes; 0: it is zero. And its checksum, by sum(). g_free(); taken. */
+    uint32_t *at;
+    uint64_t *sums;
+    uint64_t (*sum)(const uint8_t *page);
+    const uint8_t *history; /* by page; or NULL. Borrowed. */
+} RamBacking;
+
 /* Counters of pages that moved between RAM and swap because somebody touched
  * them or room was needed; what export and import carry is not in here. */
 typedef struct RamPagingCounters {
@@ -128,6 +143,9 @@ typedef struct RamPlacementOps {
      * of it is under way. Does not sleep; a wish, as RAM is for an import.
      * NULL: all stays in RAM. */
     void (*to_swap)(void *opaque, ChunkNo chunk);
+    /* Instead of imports, of which there was none and will be none. Takes what
+     * RamBacking says, also on failure. NULL: it cannot. */
+    int (*back)(void *opaque, RamBacking *take);
 } RamPlacementOps;
 
 #define RAM_EXPORTS_MAX 64u

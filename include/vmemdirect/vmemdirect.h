@@ -166,6 +166,8 @@ typedef struct VmdStats {
     /* Of resident and standby: equal to the file, and not. */
     uint64_t clean_bytes, dirty_bytes;
     uint64_t stored_bytes; /* occupied in the file */
+    uint64_t backing_bytes; /* would be read from the file that the VM was
+                             * saved to and started from */
     uint64_t pinned_chunks;
     uint64_t chunks_by_state[8]; /* by VmdChunkState, for tests */
     uint64_t faults_hard, faults_soft, faults_zero, faults_write_protect;

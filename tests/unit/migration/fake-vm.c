@@ -16,6 +16,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "util/bits.h"
 #include "util/clock.h"
@@ -31,7 +32,10 @@ typedef struct Job {
 } Job;
 
 struct FakePager {
+    RamPlacementOps ops;
     RamPlacement placement;
+    bool backed;        /* by a file ... */
+    unsigned bad_pages; /* ... which had so many that are not right */
     RamBlock *ram;
     uint32_t chunk_pages;
     uint32_t chunks;
@@ -343,12 +347,45 @@ static const RamPlacementOps fake_ops = {
     .to_swap = op_to_swap,
 };
 
+/* A page that is not what was saved would be an error of the page, not of the
+ * migration: here it is noted, and the page is empty. */
+static int op_back(void *opaque, RamBacking *take)
+{
+    _Alignas(4096) uint8_t page[RAM_PAGE_BYTES];
+    FakePager *p = opaque;
+
+    for (PageNo i = 0; i < p->pages; i++) {
+        uint64_t at = (uint64_t)take->at[i] * RAM_PAGE_BYTES;
+
+        if (take->at[i] == 0) {
+            continue;
+        }
+        g_assert_cmpuint(at + RAM_PAGE_BYTES, <=, take->bytes);
+        p->place[i / p->chunk_pages] = RAM_PLACE_SWAP;
+        if (pread(take->fd, page, sizeof(page), (off_t)at) == sizeof(page) &&
+            take->sum(page) == take->sums[i]) {
+            memcpy(p->swap + i * RAM_PAGE_BYTES, page, sizeof(page));
+        } else {
+            p->bad_pages++;
+        }
+    }
+    if (take->history) {
+        memcpy(p->history, take->history, p->pages);
+    }
+    p->backed = true;
+    (void)close(take->fd);
+    g_free(take->at);
+    g_free(take->sums);
+    return 0;
+}
+
 static FakePager *fake_pager_new(RamBlock *ram, uint32_t chunk_pages,
                                  uint64_t budget_pages)
 {
     FakePager *p = g_new0(FakePager, 1);
 
-    p->placement = (RamPlacement){ &fake_ops, p };
+    p->ops = fake_ops;
+    p->placement = (RamPlacement){ &p->ops, p };
     p->ram = ram;
     p->chunk_pages = chunk_pages;
     p->pages = ram_block_pages(ram);
@@ -397,6 +434,21 @@ RamPlace fake_pager_place(FakeVm *f, ChunkNo chunk)
 uint8_t fake_pager_history(FakeVm *f, ChunkNo chunk, uint32_t page)
 {
     return f->pager->history[(size_t)chunk * f->pager->chunk_pages + page];
+}
+
+void fake_pager_allow_back(FakeVm *f)
+{
+    f->pager->ops.back = op_back;
+}
+
+bool fake_pager_is_backed(FakeVm *f)
+{
+    return f->pager->backed;
+}
+
+unsigned fake_pager_bad_pages(FakeVm *f)
+{
+    return f->pager->bad_pages;
 }
 
 void fake_pager_fail_import(FakeVm *f, int n)

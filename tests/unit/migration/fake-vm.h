@@ -119,6 +119,12 @@ bool fake_vm_equal(FakeVm *a, FakeVm *b);
 /* Fake pager only. */
 RamPlace fake_pager_place(FakeVm *f, ChunkNo chunk);
 uint8_t fake_pager_history(FakeVm *f, ChunkNo chunk, uint32_t page);
+/* Takes all of RAM from a file where it can; whether it has. The fake one reads
+ * it at once, into its swap. */
+void fake_pager_allow_back(FakeVm *f);
+bool fake_pager_is_backed(FakeVm *f);
+/* Pages that the file did not have, or not as they were saved. */
+unsigned fake_pager_bad_pages(FakeVm *f);
 /* The n-th import from now on (1: the next) fails with -ENOSPC. */
 void fake_pager_fail_import(FakeVm *f, int n);
 void fake_pager_fail_export(FakeVm *f, int n);
