@@ -90,6 +90,17 @@ def tls(t):
     b.virsh('destroy', domain.name)
 
 
+def parallel(t):
+    """--parallel: several connections, there and back."""
+    a, b = t.host('a'), t.host('b')
+    domain = paged_domain(t)
+    start(t, a, domain)
+    a.virsh('undefine', domain.name)
+    migrate(domain, a, b, '--parallel', '--parallel-connections', '2')
+    migrate(domain, b, a, '--parallel')
+    a.virsh('destroy', domain.name)
+
+
 def paused_stays_paused(t):
     a, b = t.host('a'), t.host('b')
     domain = paged_domain(t)
@@ -191,5 +202,6 @@ def save_and_restore(t):
     a.virsh('undefine', domain.name)
 
 
-TESTS = [there_and_back, persistent, peer_to_peer, tls, paused_stays_paused,
-         abort, destination_refuses, destination_dies, save_and_restore]
+TESTS = [there_and_back, persistent, peer_to_peer, tls, parallel,
+         paused_stays_paused, abort, destination_refuses, destination_dies,
+         save_and_restore]
