@@ -6,6 +6,9 @@
 # expects of the machine. Sourced by them after lib.sh.
 #
 #   boot_check KERNEL CPUS poweroff|reboot [VMM ARGUMENT...]
+#
+# With BOOT_PORTS=1 each device is behind a PCI Express root port of its own, as
+# libvirt puts it, and one port is spare.
 
 DISK_MIB=64
 BLOB_KIB=1024
@@ -56,6 +59,14 @@ check tcp-out "$(nc 10.0.2.2 "$l2_port" </dev/null | sum)" "$l2_blob_sum"
 echo "L2 listening"
 check tcp-in "$(nc -l -p 7 | sum)" "$l2_blob_sum"
 
+check root-ports "$(cat /sys/bus/pci/devices/*/class | grep -c 0x060400)" \
+    "$l2_ports"
+if [ "$l2_ports" != 0 ]; then
+    check behind "$(readlink -f /sys/block/vda |
+        grep -c '/0000:00:01.0/0000:01:00.0/')" 1
+    check link "$(cat /sys/bus/pci/devices/0000:01:00.0/current_link_width)" 1
+fi
+check msi-x "$(grep -q 'virtio.*-req' /proc/interrupts; echo $?)" 0
 check rng "$(cut -d. -f1 /sys/class/misc/hw_random/rng_current)" virtio_rng
 check rng-bytes "$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | wc -c)" 64
 check rng-varies "$([ "$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | sum)" = \
@@ -76,8 +87,20 @@ GUEST
 
 boot_check() {
     local kernel=$1 cpus=$2 end=$3 mib=256 port=8000 disk=$DATA/disk.raw
-    local blob_sum disk_sum epoch written
+    local blob_sum disk_sum epoch written ports=0
+    local disk_place='' net_place='' rng_place=''
     shift 3
+
+    if [ "${BOOT_PORTS:-0}" = 1 ]; then
+        for ports in 1 2 3 4; do
+            set -- "$@" -device "pcie-root-port,id=pci.$ports,bus=pcie.0,\
+port=$((7 + ports)),chassis=$ports,addr=0x1.$((ports - 1)),\
+multifunction=$([ $ports = 1 ] && echo on || echo off)"
+        done
+        disk_place=,bus=pci.1,addr=0x0
+        net_place=,bus=pci.2,addr=0x0
+        rng_place=,bus=pci.3,addr=0x0
+    fi
 
     data_mount
     boot_guest
@@ -93,11 +116,12 @@ boot_check() {
 
     l2_start boot "$kernel" "l2_cpus=$cpus l2_mib=$mib l2_port=$port \
 l2_epoch=$epoch l2_end=$end l2_disk_mib=$DISK_MIB l2_disk_sum=$disk_sum \
-l2_blob_sum=$blob_sum" -m $mib -smp "$cpus" -no-reboot \
+l2_blob_sum=$blob_sum l2_ports=$ports" -m $mib -smp "$cpus" -no-reboot "$@" \
         -drive "file=$disk,format=raw,if=none,id=disk" \
-        -device virtio-blk-pci,drive=disk \
+        -device "virtio-blk-pci,drive=disk$disk_place" \
         -netdev "user,id=net,hostfwd=tcp:127.0.0.1:9000-:$GUEST_PORT" \
-        -device virtio-net-pci,netdev=net -device virtio-rng-pci "$@"
+        -device "virtio-net-pci,netdev=net$net_place" \
+        -device "virtio-rng-pci$rng_place"
     l2_line boot '^L2 listening' 90
     # The guest's nc may not listen yet, though it is about to.
     sleep 1
