@@ -249,7 +249,8 @@ def behind_root_port(t):
              'chassis=1,multifunction=on',
              '-device', 'pcie-root-port,id=pci.2,bus=pcie.0,addr=0x1.0x1,'
              'port=9,chassis=2',
-             '-device', 'virtio-balloon-pci,id=b,bus=pci.2,addr=0x0']
+             '-device', 'virtio-balloon-pci,id=b,bus=pci.2,addr=0x0,'
+             'free-page-reporting=on']
     vm = t.vm(guest, 'vm', mem=MEM, append=FOLLOWER, machine='q35',
               extra=extra)
     guest.wait_filled(alive=[vm], timeout=90)
