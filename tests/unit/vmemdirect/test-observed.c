@@ -111,6 +111,7 @@ static bool start(const FakeDamon *damon, uint64_t budget_mib)
 
     g_assert_true(vmd_config_set(cfg, "swap", swap, NULL));
     g_assert_true(vmd_config_set(cfg, "memory", memory, NULL));
+    g_assert_true(vmd_config_set(cfg, "chunk-pages", "256", NULL)); /* 1 MiB */
     g_assert_true(vmd_config_set(cfg, "aging-interval", "10", NULL));
     g_assert_true(vmd_config_set(cfg, "tracker", "damon", NULL));
     cfg->tracker_root = g_strdup(damon->root);
