@@ -15,7 +15,9 @@
 #include "system-internal.h"
 
 #include <string.h>
+#include <unistd.h>
 
+#include "util/clock.h"
 #include "util/log.h"
 
 /* --- RAM and its pager -------------------------------------------------- */
@@ -201,8 +203,25 @@ static bool vcpus_start(Vm *vm, GError **errp)
     return vm->vcpus != NULL;
 }
 
+/*
+ * A vCPU sleeps in the kernel for a page that cannot be read. Where it is KVM
+ * itself that reads guest memory, no signal but the last one ends that: the end
+ * of the process does. Devices and monitors have been stopped by now.
+ */
+static void end_without_vcpu(const Vm *vm)
+{
+    vm_report("a CPU waits for memory that cannot be read; ending without it");
+    vm_pidfile_remove(vm->options->pidfile);
+    _exit(vm->exit_status);
+}
+
 static void vcpus_stop(Vm *vm)
 {
+    vm->patient_since_ns = vm_clock_ns();
+    if (vm->vcpus &&
+        !vcpus_pause_unless(vm->vcpus, vm_out_of_patience, vm)) {
+        end_without_vcpu(vm);
+    }
     vcpus_free(g_steal_pointer(&vm->vcpus));
 }
 

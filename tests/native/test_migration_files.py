@@ -166,7 +166,7 @@ def cut(t):
     check('cut short' in data['error'], '%r', data)
     vm.wait_status('io-error')
     guest.check_right()
-    vm.kill()  # a vCPU may sleep in a fault that only this ends
+    vm.quit()  # though a vCPU may sleep in a fault that nothing else ends
 
 
 def other_machine(t):
