@@ -8,7 +8,7 @@
 
 . ./memory.sh
 MOVES=20
-VALUES_MIB=160
+VALUES_MIB=128
 data_mount
 truncate -s 1M "$DATA/disk.raw"
 l2_initrd guest <<'GUEST'
@@ -36,7 +36,7 @@ start() {
     shift
     memory_vmm "$name"
     l2_initrd_name=guest l2_start "$name" 6.12 \
-        "l2_kvcheck=mib=$VALUES_MIB,value=8192,hot=10,sets=20" \
+        "l2_kvcheck=mib=$VALUES_MIB,value=32768,hot=10,sets=20" \
         "${memory_args[@]}" \
         -drive "file=$DATA/disk.raw,format=raw,if=none,id=disk" \
         -device virtio-blk-pci,drive=disk "$@"
